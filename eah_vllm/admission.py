@@ -1,0 +1,80 @@
+"""Checks EAH options before the engine sees a request, whatever way it came in: a bad one is refused with 400.
+
+vLLM's only per-request admission hook is a custom logits processor's `validate_params`. The processors here change no
+logits. The hook gets no configuration, so the model's shape is part of the class name that the config hook registers:
+`V2Admission_32_40` admits requests for a model of 32 layers and 40 heads.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from eah_vllm.options import WIRE_PREFIX, EAHOptions, ModelShape, from_extra_args, resolve
+
+if TYPE_CHECKING:
+    from vllm.sampling_params import SamplingParams
+
+
+def check_request(sampling_params: "SamplingParams", shape: ModelShape) -> None:
+    """Refuse bad options.
+
+    Raises:
+        OptionError: a `ValueError`, which vLLM answers with 400.
+    """
+    asked = from_extra_args(sampling_params.extra_args)
+    if asked is not None:
+        # Engine defaults were checked at start; only what the request says can be out of the model's range here.
+        resolve(asked[0], EAHOptions(layer=0), shape, prefix=WIRE_PREFIX)
+
+
+@cache
+def _v1_class(shape: ModelShape) -> type:
+    from vllm.v1.sample.logits_processor.interface import LogitsProcessor
+
+    class V1Admission(LogitsProcessor):
+        @classmethod
+        def validate_params(cls, sampling_params: "SamplingParams") -> None:
+            check_request(sampling_params, shape)
+
+        def __init__(self, *args: Any) -> None:
+            pass
+
+        def apply(self, logits: Any) -> Any:
+            return logits
+
+        def is_argmax_invariant(self) -> bool:
+            return True
+
+        def update_state(self, batch_update: Any) -> None:
+            pass
+
+    return V1Admission
+
+
+@cache
+def _v2_class(shape: ModelShape) -> type:
+    from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor
+
+    class V2Admission(LogitsProcessor):
+        @classmethod
+        def validate_params(cls, sampling_params: "SamplingParams") -> None:
+            check_request(sampling_params, shape)
+
+        def __init__(self, *args: Any) -> None:
+            pass
+
+        def add_request(self, req_idx: int, sampling_params: "SamplingParams") -> bool:
+            return False
+
+        def apply(self, logits: Any, ctx: Any) -> Any:
+            return logits
+
+    return V2Admission
+
+
+def __getattr__(name: str) -> type:
+    runner, _, shape = name.partition("Admission_")
+    numbers = shape.split("_")
+    if runner not in ("V1", "V2") or len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    make = _v1_class if runner == "V1" else _v2_class
+    return make(ModelShape(int(numbers[0]), int(numbers[1])))

@@ -1,0 +1,106 @@
+"""Wraps the attention implementation of a decoder layer: ordinary attention first, then EAH on the planned rows."""
+
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+from vllm.config import VllmConfig
+from vllm.distributed import (
+    get_tensor_model_parallel_rank,
+    get_tensor_model_parallel_world_size,
+    tensor_model_parallel_all_reduce,
+)
+from vllm.model_executor.layers.attention import Attention
+from vllm.model_executor.models.utils import extract_layer_index
+
+from eah_vllm.eah import HeadShards, broadcast_source_head
+from eah_vllm.intervention import Intervention
+
+
+class EAHAttentionMixin:
+    """Put before a concrete `AttentionImpl` in the method resolution order.
+
+    A subclass, not a proxy: vLLM's metadata builders look for real instances of the backend's class.
+    """
+
+    eah: Intervention
+    eah_layer: int
+    eah_shards: HeadShards
+
+    def forward(
+        self,
+        layer: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        kv_cache: Tensor,
+        attn_metadata: Any,
+        output: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Ordinary attention (KV cache written, decode untouched), then EAH on this step's prompts.
+
+        Shapes: query and output `[tokens, num_heads, head_dim]`, key and value `[tokens, num_kv_heads, head_dim]`.
+        """
+        result: Tensor = super().forward(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)  # type: ignore[misc]
+        if attn_metadata is None:  # a profiling run
+            return result
+        for piece in self.eah.plan.for_layer(self.eah_layer):
+            rows = slice(piece.row_start, piece.row_start + piece.state.prompt_length)
+            prompt_query = query[rows]
+            if prompt_query.dtype.itemsize == 1:  # FP8 KV cache: this query arrives quantized
+                prompt_query = prompt_query.to(key.dtype) * layer._q_scale
+            broadcast_source_head(
+                piece.state,
+                self.eah_layer,
+                prompt_query,
+                key[rows],
+                value[rows],
+                output[rows],
+                self.scale,  # type: ignore[attr-defined]
+                self.eah_shards,
+            )
+        return result
+
+    def fused_output_quant_supported(self, quant_key: Any) -> bool:
+        """No: EAH rewrites rows of the unquantized output."""
+        return False
+
+    def fused_rope_kvcache_supported(self) -> bool:
+        """No: EAH needs the query and key after rotary embedding."""
+        return False
+
+    def fused_qk_norm_rope_kvcache_supported(self) -> bool:
+        """No: EAH needs the query and key after rotary embedding."""
+        return False
+
+
+@cache
+def eah_impl_class(impl_class: type) -> type:
+    """The EAH subclass of a backend's implementation class."""
+    return type("EAH" + impl_class.__name__, (EAHAttentionMixin, impl_class), {})
+
+
+def _is_plain_causal(attention: Attention) -> bool:
+    soft_cap = getattr(attention.impl, "logits_soft_cap", None)
+    alibi_slopes = getattr(attention.impl, "alibi_slopes", None)
+    return attention.sliding_window is None and not attention.has_sink and not soft_cap and alibi_slopes is None
+
+
+def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Intervention) -> None:
+    """Wrap the attention of every decoder layer of this pipeline stage whose name starts with `prefix`."""
+    shards = HeadShards(
+        get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size(), tensor_model_parallel_all_reduce
+    )
+    for name, attention in vllm_config.compilation_config.static_forward_context.items():
+        if not isinstance(attention, Attention) or not name.startswith(prefix):
+            continue
+        layer = extract_layer_index(name)
+        if not _is_plain_causal(attention):
+            intervention.unsupported_layers.add(layer)
+            continue
+        # The same state under a subclass: building a new implementation would need the backend's constructor arguments.
+        wrapped: Any = object.__new__(eah_impl_class(type(attention.impl)))
+        wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)
+        attention.impl = wrapped

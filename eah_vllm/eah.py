@@ -1,0 +1,108 @@
+"""The EAH intervention on one layer of one prompt: count sinks, choose the source head, broadcast its map."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eah_vllm.attention import broadcast_attention, head_query_key
+from eah_vllm.request_state import LayerOutcome, RequestState
+from eah_vllm.sinks import choose_source_head, count_sinks, mean_attention_received
+from eah_vllm.spans import ImageSpan
+
+RELEASED_CODE_DIVISOR = 647
+"""The released code divides column c by 647 - c, right only for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShards:
+    """How a layer's query heads are spread over tensor-parallel ranks: rank r holds heads r * n to (r + 1) * n - 1."""
+
+    rank: int
+    num_ranks: int
+    all_reduce: Callable[[Tensor], Tensor]
+    """Sum over ranks."""
+
+    def gather_heads(self, local: Tensor) -> Tensor:
+        """`[local heads]` of every rank -> `[heads]`, on every rank."""
+        if self.num_ranks == 1:
+            return local
+        slots = local.new_zeros(self.num_ranks, len(local))
+        slots[self.rank] = local
+        return self.all_reduce(slots.flatten())
+
+    def take_head(self, query: Tensor, key: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+        """The source head's query and key on every rank, from the one rank that holds it."""
+        if self.num_ranks == 1:
+            return head_query_key(query, key, head)
+        local_head = head - self.rank * query.shape[1]
+        mine = (local_head >= 0) & (local_head < query.shape[1])
+        local_query, local_key = head_query_key(query, key, local_head.clamp(0, query.shape[1] - 1))
+        # Adding zeros is exact, so every rank gets the owner's bits; the owner is known on the device only.
+        both = torch.cat((local_query, local_key), dim=-1)
+        both = self.all_reduce(torch.where(mine, both, torch.zeros_like(both)))
+        return both[:, : local_query.shape[-1]], both[:, local_query.shape[-1] :]
+
+
+def image_columns(spans: Sequence[ImageSpan], *, drop_first: bool = False) -> list[int]:
+    """Prompt positions of the image tokens; `drop_first` leaves out each span's first, as the released `[36:611]` does."""
+    return [column for span in spans for column in range(span.start + drop_first, span.stop)]
+
+
+def random_seed(prompt_token_ids: Sequence[int] | None) -> int:
+    """A seed for `head: "random"` that every rank, and a repeated prefill, finds again."""
+    return zlib.crc32(repr(list(prompt_token_ids or ())).encode())
+
+
+def broadcast_source_head(
+    state: RequestState,
+    layer: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    output: Tensor,
+    scale: float,
+    shards: HeadShards,
+) -> None:
+    """Apply EAH (arXiv 2411.09968) to one prompt in one layer: overwrite `output` where a source head is found.
+
+    Args:
+        state: the request; its outcome for this layer is recorded in it.
+        layer: decoder layer, 0-based.
+        query: `[S, local heads, head_dim]`, the whole prompt's, after rotary embedding.
+        key: `[S, local kv heads, head_dim]`.
+        value: `[S, local kv heads, value_dim]`.
+        output: `[S, local heads, value_dim]`, ordinary attention's result; changed in place.
+        scale: factor on the scores before the softmax.
+        shards: where the layer's other heads are.
+    """
+    settings, released = state.settings, state.settings.preset == "released_code"
+    columns = torch.tensor(image_columns(state.spans, drop_first=released), device=query.device)
+    divisor = RELEASED_CODE_DIVISOR - columns if released else None
+    received = mean_attention_received(query, key, columns, scale, divisor=divisor)
+    sinks = shards.gather_heads(count_sinks(received, settings.sink_threshold(state.prompt_length)))
+    source, broadcast = choose_source_head(
+        sinks,
+        len(columns),
+        settings.head,
+        min_density=settings.min_density,
+        head_zero_wins=not released,
+        random_seed=state.random_seed + layer,
+    )
+    source_query, source_key = shards.take_head(query, key, source)
+    changed = broadcast_attention(source_query, source_key, value, query.shape[1], scale)
+    output.copy_(torch.where(broadcast, changed, output))
+    state.outcomes[layer] = _outcome(layer, len(columns), torch.stack((source, sinks[source], sinks.max(), broadcast)))
+
+
+def _outcome(layer: int, image_tokens: int, numbers: Tensor) -> LayerOutcome:
+    if numbers.device.type == "cpu":
+        return LayerOutcome(layer, image_tokens, numbers)
+    # Read when the report is collected; waiting here would stall the step.
+    on_host = torch.empty_like(numbers, device="cpu", pin_memory=True)
+    on_host.copy_(numbers, non_blocking=True)
+    copied = torch.Event(numbers.device)
+    copied.record()
+    return LayerOutcome(layer, image_tokens, on_host, copied)

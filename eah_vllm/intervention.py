@@ -1,0 +1,95 @@
+"""What one worker process knows of EAH: the requests, the step's plan, the reports. Both model runners feed it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
+from eah_vllm.eah import random_seed
+from eah_vllm.options import EAHOptions, ModelShape, from_extra_args, resolve
+from eah_vllm.report import UNSUPPORTED_ATTENTION
+from eah_vllm.request_state import RequestState, RequestTable
+from eah_vllm.spans import image_spans
+
+
+class NewRequest(Protocol):
+    """What is read of `vllm.v1.core.sched.output.NewRequestData`."""
+
+    req_id: str
+    prompt_token_ids: list[int] | None
+    mm_features: Sequence[Any]
+    sampling_params: Any
+
+    @property
+    def prompt_len(self) -> int:
+        """Prompt tokens."""
+
+
+class Intervention:
+    """EAH in one worker process."""
+
+    def __init__(self, defaults: EAHOptions, shape: ModelShape) -> None:
+        self.defaults = defaults
+        self.shape = shape
+        self.unsupported_layers: set[int] = set()
+        """Layers whose attention EAH cannot change."""
+        self.table = RequestTable()
+        self._plan: BatchPlan | Callable[[], BatchPlan] = NO_WORK
+
+    def add_request(self, new: NewRequest) -> None:
+        """Follow a new (or resumed) request if it asks for EAH.
+
+        Raises:
+            OptionError: bad options; admission refuses these before the engine sees them.
+        """
+        asked = from_extra_args(new.sampling_params.extra_args) if new.sampling_params is not None else None
+        if asked is None:
+            return
+        options, tag = asked
+        settings = resolve(options, self.defaults, self.shape, tag)
+        positions = [feature.mm_position for feature in new.mm_features if feature.modality == "image"]
+        spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
+        state = RequestState(new.req_id, settings, new.prompt_len, spans, random_seed(new.prompt_token_ids))
+        if spans and self.unsupported_layers.intersection(settings.layers):
+            state.reason = UNSUPPORTED_ATTENTION
+        self.table.add(state)
+
+    def plan_batch(
+        self,
+        req_ids: Sequence[str],
+        row_starts: Sequence[int],
+        num_computed_tokens: Sequence[int],
+        num_scheduled_tokens: Sequence[int],
+    ) -> BatchPlan:
+        """The plan of a step; see `batch_plan.plan_batch` for the arguments."""
+        return plan_batch(self.table, req_ids, row_starts, num_computed_tokens, num_scheduled_tokens)
+
+    @property
+    def plan(self) -> BatchPlan:
+        """The EAH work of the forward pass under way."""
+        if callable(self._plan):
+            self._plan = self._plan()
+        return self._plan
+
+    def set_plan(self, plan: BatchPlan) -> None:
+        """Set the plan of the coming forward pass; it holds until the next one is set."""
+        self._plan = plan
+
+    @contextmanager
+    def deferred_plan(self, make_plan: Callable[[], BatchPlan]) -> Iterator[None]:
+        """Make the plan when the first layer of the forward pass asks for it, and drop it afterwards."""
+        self._plan = make_plan
+        try:
+            yield
+        finally:
+            self._plan = NO_WORK
+
+    def collect(self, tags: list[str]) -> Mapping[str, Any]:
+        """Reports by tag, and counts since the last call, as plain data for the wire."""
+        outcomes, source_heads = self.table.take_counts()
+        return {
+            "reports": {tag: done.to_dict() for tag, done in self.table.collect(tags).items()},
+            "outcomes": outcomes,
+            "source_heads": [[layer, head, count] for (layer, head), count in source_heads.items()],
+            "running": len(self.table),
+        }

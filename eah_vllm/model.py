@@ -1,0 +1,37 @@
+"""LLaVA with its decoder layers wrapped."""
+
+from typing import Any
+
+from vllm.config import VllmConfig
+from vllm.model_executor.models.llava import (
+    LlavaDummyInputsBuilder,
+    LlavaForConditionalGeneration,
+    _build_llava_or_pixtral_hf_info,
+    _build_llava_or_pixtral_hf_processor,
+)
+from vllm.multimodal import MULTIMODAL_REGISTRY
+
+from eah_vllm.attention_impl import wrap_decoder_layers
+from eah_vllm.engine_config import engine_defaults, model_shape
+from eah_vllm.intervention import Intervention
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    _build_llava_or_pixtral_hf_processor,
+    info=_build_llava_or_pixtral_hf_info,
+    dummy_inputs=LlavaDummyInputsBuilder,
+)
+class EAHLlavaForConditionalGeneration(LlavaForConditionalGeneration):
+    """vLLM's LLaVA, able to apply EAH in any decoder layer."""
+
+    def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
+        super().__init__(vllm_config=vllm_config, prefix=prefix)
+        self.eah = Intervention(engine_defaults(vllm_config), model_shape(vllm_config.model_config))
+        wrap_decoder_layers(vllm_config, f"{prefix}.language_model." if prefix else "language_model.", self.eah)
+
+    @classmethod
+    def get_model_state_cls(cls) -> type[Any]:
+        """Model Runner V2 asks the model for its per-request state."""
+        from eah_vllm.model_state import EAHModelState  # imports Triton, which V1 machines may lack
+
+        return EAHModelState

@@ -1,0 +1,70 @@
+"""What was done to a request, as plain data."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+NO_IMAGE = "no_image"
+"""The prompt has no image tokens."""
+NO_SINK = "no_sink"
+"""No head of the layer has a vision sink at this threshold."""
+BELOW_MIN_DENSITY = "below_min_density"
+"""The source head has sinks, but fewer than `min_density` of the image tokens."""
+HEAD_ZERO = "head_zero"
+"""Head 0 has most sinks, and the preset `released_code` never broadcasts it."""
+PROMPT_SPLIT = "prompt_split"
+"""Chunked prefill ran the prompt in several steps, so no step saw all of its rows."""
+PREFIX_CACHED = "prefix_cached"
+"""The first rows of the prompt came from the prefix cache, so their queries were never computed."""
+UNSUPPORTED_ATTENTION = "unsupported_attention"
+"""The layer's attention is not plain causal attention (sliding window, soft cap, ALiBi, learned sinks)."""
+UNSUPPORTED_MODEL = "unsupported_model"
+"""The served model has no EAH implementation."""
+DISABLED = "disabled"
+"""EAH is switched off on this server (`EAH_DISABLE=1`)."""
+NOT_RUN = "not_run"
+"""The prompt was never computed (aborted, or refused by the engine)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerReport:
+    """One layer of one request.
+
+    `head` is the source head, None where nothing was broadcast; `sinks` its vision sinks (where nothing was broadcast,
+    those of the head the rule chose); `density` is `sinks / image_tokens`.
+    """
+
+    layer: int
+    head: int | None
+    sinks: int
+    image_tokens: int
+    density: float
+
+
+@dataclass(frozen=True, slots=True)
+class EAHReport:
+    """One request: whether any layer was changed, why one was not (None: all were), and every layer that was read."""
+
+    applied: bool
+    reason: str | None
+    layers: tuple[LayerReport, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self) | {"layers": [asdict(layer) for layer in self.layers]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "EAHReport":
+        """Read the JSON form back."""
+        return cls(data["applied"], data["reason"], tuple(LayerReport(**layer) for layer in data["layers"]))
+
+
+def merge_reports(parts: Sequence[EAHReport]) -> EAHReport:
+    """One report from those of several pipeline stages: each stage holds some of the layers."""
+    if not parts:
+        return EAHReport(False, NOT_RUN)
+    layers = {layer.layer: layer for part in parts for layer in part.layers}
+    reasons = [part.reason for part in parts if part.reason not in (None, NOT_RUN)]
+    applied = any(part.applied for part in parts)
+    fallback = None if applied else NOT_RUN
+    return EAHReport(applied, reasons[0] if reasons else fallback, tuple(layers[idx] for idx in sorted(layers)))

@@ -1,0 +1,114 @@
+"""What a worker remembers of a request between steps."""
+
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from eah_vllm import report
+from eah_vllm.options import EAHSettings
+from eah_vllm.report import EAHReport, LayerReport
+from eah_vllm.spans import ImageSpan
+
+MAX_UNCOLLECTED = 4096
+"""Reports kept for requests whose client never collected them."""
+
+
+@dataclass(slots=True)
+class LayerOutcome:
+    """What one layer did, as int64 `[chosen head, its sinks, most sinks of any head, broadcast or not]`."""
+
+    layer: int
+    image_tokens: int
+    numbers: Tensor
+    """On the host; its copy from the device may still be under way."""
+    copied: torch.Event | None = None
+    """Passed once `numbers` may be read; None when there was nothing to wait for."""
+
+
+@dataclass(slots=True)
+class RequestState:
+    """One EAH request."""
+
+    req_id: str
+    settings: EAHSettings
+    prompt_length: int
+    spans: tuple[ImageSpan, ...]
+    random_seed: int = 0
+    reason: str | None = None
+    """Why no layer can be changed, once that is known."""
+    outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
+    counted: bool = False
+    """Already part of the counters: it ran before a preemption."""
+
+    @property
+    def image_tokens(self) -> int:
+        """Image tokens of the prompt."""
+        return sum(len(span) for span in self.spans)
+
+    def report(self) -> EAHReport:
+        """What was done so far; waits for the device if it must."""
+        if not self.outcomes:
+            return EAHReport(False, self.reason or report.NOT_RUN)
+        read = [self._read(self.outcomes[layer]) for layer in sorted(self.outcomes)]
+        failed = [reason for _, reason in read if reason is not None]
+        return EAHReport(len(failed) < len(read), failed[0] if failed else None, tuple(layer for layer, _ in read))
+
+    def _read(self, outcome: LayerOutcome) -> tuple[LayerReport, str | None]:
+        if outcome.copied is not None:
+            outcome.copied.synchronize()
+        head, sinks, most_sinks, broadcast = outcome.numbers.tolist()
+        reason = None
+        if not broadcast:
+            reason = report.NO_SINK if most_sinks == 0 else report.BELOW_MIN_DENSITY
+            if self.settings.preset == "released_code" and most_sinks > 0 and head == 0:
+                reason = report.HEAD_ZERO
+        density = sinks / outcome.image_tokens if outcome.image_tokens else 0.0
+        layer = LayerReport(outcome.layer, head if broadcast else None, sinks, outcome.image_tokens, density)
+        return layer, reason
+
+
+class RequestTable:
+    """The EAH requests a worker knows, the reports to collect, and counts of what was done."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, RequestState] = {}
+        self._uncollected: OrderedDict[str, RequestState] = OrderedDict()
+        self._outcomes: Counter[str] = Counter()
+        self._source_heads: Counter[tuple[int, int]] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def add(self, state: RequestState) -> None:
+        """Start to follow a request; one that was preempted is added again."""
+        self._running[state.req_id] = state
+        if state.settings.report and state.settings.tag is not None:
+            self._uncollected[state.settings.tag] = state
+            while len(self._uncollected) > MAX_UNCOLLECTED:
+                self._uncollected.popitem(last=False)
+
+    def get(self, req_id: str) -> RequestState | None:
+        """The state of a request, None when it does not ask for EAH."""
+        return self._running.get(req_id)
+
+    def remove(self, req_id: str) -> None:
+        """Forget a request that finished, was aborted or was preempted, and count what was done to it."""
+        state = self._running.pop(req_id, None)
+        if state is None or state.counted:
+            return
+        done = state.report()
+        self._outcomes["applied" if done.applied else done.reason or report.NOT_RUN] += 1
+        self._source_heads.update((layer.layer, layer.head) for layer in done.layers if layer.head is not None)
+
+    def collect(self, tags: list[str]) -> dict[str, EAHReport]:
+        """Hand out reports and forget them; a tag that is not known is left out."""
+        return {tag: state.report() for tag in tags if (state := self._uncollected.pop(tag, None)) is not None}
+
+    def take_counts(self) -> tuple[dict[str, int], dict[tuple[int, int], int]]:
+        """Requests by outcome and broadcasts by (layer, source head), of requests that ended since the last call."""
+        counts = dict(self._outcomes), dict(self._source_heads)
+        self._outcomes.clear()
+        self._source_heads.clear()
+        return counts

@@ -1,0 +1,30 @@
+"""Where the image tokens of a prompt are."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpan:
+    """A half-open run of image tokens, in prompt positions."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def image_spans(placeholders: Iterable[tuple[int, int, Sequence[bool] | None]]) -> tuple[ImageSpan, ...]:
+    """Image spans in prompt order.
+
+    Args:
+        placeholders: per image (offset, length, is_embed): the range that stands for it in the prompt, in tokens, and
+            which of its positions carry image embeddings (None: all of them). Separators inside a range cut the span.
+    """
+    spans = []
+    for offset, length, is_embed in placeholders:
+        mask = [True] * length if is_embed is None else [bool(flag) for flag in is_embed]
+        edges = [idx for idx in range(length + 1) if (idx < length and mask[idx]) != (idx > 0 and mask[idx - 1])]
+        spans += [ImageSpan(offset + a, offset + b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return tuple(sorted(spans, key=lambda span: span.start))

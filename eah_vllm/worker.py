@@ -1,0 +1,45 @@
+"""Adapter to Model Runner V1, and the RPC by which reports leave a worker of either runner."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from vllm.v1.core.sched.output import SchedulerOutput
+
+from eah_vllm.batch_plan import BatchPlan
+from eah_vllm.intervention import Intervention
+
+
+class EAHWorkerMixin:
+    """Put before a platform's worker class in the method resolution order."""
+
+    model_runner: Any
+    use_v2_model_runner: bool
+
+    @property
+    def eah(self) -> Intervention:
+        """The model's intervention."""
+        intervention: Intervention = self.get_model().eah  # type: ignore[attr-defined]
+        return intervention
+
+    def eah_collect(self, tags: list[str]) -> Mapping[str, Any]:
+        """RPC: reports of these tags, and counts since the last call."""
+        return self.eah.collect(tags)
+
+    def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
+        """Model Runner V1 has no per-request hook, so the scheduler's output is read here."""
+        if self.use_v2_model_runner:
+            return super().execute_model(scheduler_output)  # type: ignore[misc]
+        for req_id in scheduler_output.finished_req_ids:
+            self.eah.table.remove(req_id)
+        for new in scheduler_output.scheduled_new_reqs:
+            self.eah.add_request(new)
+
+        def plan() -> BatchPlan:
+            # Asked for by the first layer, when the runner has put this step's batch in order.
+            batch = self.model_runner.input_batch
+            scheduled = [scheduler_output.num_scheduled_tokens[req_id] for req_id in batch.req_ids]
+            row_starts = [sum(scheduled[:idx]) for idx in range(len(scheduled))]
+            return self.eah.plan_batch(batch.req_ids, row_starts, batch.num_computed_tokens_cpu, scheduled)
+
+        with self.eah.deferred_plan(plan):
+            return super().execute_model(scheduler_output)  # type: ignore[misc]

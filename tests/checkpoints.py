@@ -1,0 +1,260 @@
+"""Tiny random LLaVA checkpoints, on disk as the public ones are, made offline in about a second.
+
+The weights are random but not small: attention maps are far from uniform, heads differ in how many vision sinks
+they have, and the greedy token is rarely a near-tie. With the usual 0.02 initialisation every map is flat, and a test
+that compares EAH with a reference would pass for any choice of head.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerFast,
+)
+
+SPECIAL_TOKENS = ["<unk>", "<s>", "</s>", "<image>", "<pad>"]
+BOS_TOKEN_ID, EOS_TOKEN_ID, IMAGE_TOKEN_ID, PAD_TOKEN_ID = 1, 2, 3, 4
+
+IMAGE_PROMPT = "USER: <image>\nPlease describe this image in detail. ASSISTANT:"
+
+# The strings of LLaVA-1.5: "USER: <image>\n... ASSISTANT:".
+CHAT_TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}{{ message['role'].upper() }}: "
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}{% if not loop.last %} {% endif %}{% endfor %}"
+    "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+)
+
+_TOKENIZER_CORPUS = [
+    "USER: Please describe this image in detail. ASSISTANT: The picture shows a red car on the left.",
+    "USER: Is there a dog in the image? ASSISTANT: Yes, there is a small brown dog near the blue bench.",
+    "USER: What colour is the cup on the table? ASSISTANT: The cup is green and stands beside an open book.",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Shape of a LLaVA. Head size 32 is the smallest that vLLM's CPU attention takes."""
+
+    num_layers: int = 3
+    num_heads: int = 8
+    num_kv_heads: int = 8
+    head_dim: int = 32
+    hidden_size: int = 128
+    intermediate_size: int = 192
+    image_size: int = 64
+    patch_size: int = 16
+    vision_hidden_size: int = 64
+    vision_layers: int = 3
+    max_position_embeddings: int = 2048
+
+    @property
+    def num_image_tokens(self) -> int:
+        return (self.image_size // self.patch_size) ** 2
+
+
+MHA = Geometry()
+GQA = Geometry(num_kv_heads=2)
+# Unlike the built-in model in every dimension: odd layer count, heads not a power of two, head_dim != hidden / heads.
+UNUSUAL = Geometry(
+    num_layers=5, num_heads=6, num_kv_heads=3, hidden_size=96, intermediate_size=160, image_size=48, patch_size=8
+)
+# All sharded dimensions are even, and ranks hold whole key/value heads.
+TENSOR_PARALLEL_2 = Geometry(num_kv_heads=4, hidden_size=128)
+GEOMETRIES = {"mha": MHA, "gqa": GQA, "unusual": UNUSUAL, "tensor_parallel_2": TENSOR_PARALLEL_2}
+
+
+def make_llava(
+    path: str | Path,
+    geometry: Geometry = MHA,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    vocab_size: int = 384,
+) -> Path:
+    """Write a random LLaVA with tokenizer, processor and chat template to `path`.
+
+    Only tokens made of printable ASCII are ever generated: special tokens have zero rows in the output embedding,
+    so generation runs to `max_tokens` and never emits an image placeholder or the end of the sentence.
+
+    Args:
+        path: Folder to create.
+        geometry: Shape of the model.
+        seed: Seed of the weights.
+        dtype: Type the weights are stored in.
+        vocab_size: Rows of the embeddings, a multiple of 64; the tokenizer fills as many as its corpus gives.
+
+    Returns:
+        `path`.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(vocab_size)
+    tokenizer.save_pretrained(path)
+    _write_processor_config(path, geometry)
+
+    config = _config(geometry, vocab_size)
+    model = LlavaForConditionalGeneration(config)
+    _randomise(model, seed)
+    with torch.no_grad():
+        model.lm_head.weight[_never_generated(tokenizer, vocab_size)] = 0
+    state = {_hub_name(name): weight.to(dtype).contiguous() for name, weight in model.state_dict().items()}
+    save_file(state, path / "model.safetensors", metadata={"format": "pt"})
+
+    config.dtype = dtype
+    config.architectures = ["LlavaForConditionalGeneration"]
+    config.save_pretrained(path)
+    model.generation_config.save_pretrained(path)
+    return path
+
+
+def random_image(seed: int, size: int = 64) -> Image.Image:
+    """A picture of coloured blocks: its patches differ from each other, so its image tokens do too."""
+    rng = np.random.default_rng(seed)
+    blocks = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((size, size), Image.Resampling.NEAREST)
+
+
+def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_TOKENIZER_CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", BOS_TOKEN_ID)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def _write_processor_config(path: Path, geometry: Geometry) -> None:
+    """Written by hand, as the public checkpoints carry it: saving through a processor object would need torchvision."""
+    size = geometry.image_size
+    processor = {
+        "processor_class": "LlavaProcessor",
+        "patch_size": geometry.patch_size,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1,
+        "image_token": "<image>",
+    }
+    image_processor = {
+        "processor_class": "LlavaProcessor",
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": size},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": size, "width": size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+    }
+    (path / "processor_config.json").write_text(json.dumps(processor, indent=2))
+    (path / "preprocessor_config.json").write_text(json.dumps(image_processor, indent=2))
+    (path / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+
+
+def _config(geometry: Geometry, vocab_size: int) -> LlavaConfig:
+    vision = CLIPVisionConfig(
+        hidden_size=geometry.vision_hidden_size,
+        intermediate_size=2 * geometry.vision_hidden_size,
+        num_hidden_layers=geometry.vision_layers,
+        num_attention_heads=geometry.vision_hidden_size // 32,
+        image_size=geometry.image_size,
+        patch_size=geometry.patch_size,
+        projection_dim=64,
+    )
+    text = LlamaConfig(
+        vocab_size=vocab_size,
+        hidden_size=geometry.hidden_size,
+        intermediate_size=geometry.intermediate_size,
+        num_hidden_layers=geometry.num_layers,
+        num_attention_heads=geometry.num_heads,
+        num_key_value_heads=geometry.num_kv_heads,
+        head_dim=geometry.head_dim,
+        max_position_embeddings=geometry.max_position_embeddings,
+        bos_token_id=BOS_TOKEN_ID,
+        eos_token_id=EOS_TOKEN_ID,
+        pad_token_id=PAD_TOKEN_ID,
+        tie_word_embeddings=False,
+    )
+    return LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE_TOKEN_ID,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+        image_seq_length=geometry.num_image_tokens,
+        tie_word_embeddings=False,
+    )
+
+
+def _randomise(model: LlavaForConditionalGeneration, seed: int) -> None:
+    """Normal weights scaled so that every matrix keeps the variance of its input, some of them raised.
+
+    Queries and keys: attention logits of standard deviation about 2. Output projection and output embedding: attention
+    matters for the logits, and the best token leads clearly.
+    """
+    gains = {"language_model": {"q_proj": 1.5, "k_proj": 1.5, "v_proj": 1.5, "o_proj": 2.0}, "lm_head": 4.0}
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() < 2 or "norm" in name:
+                continue  # biases and norm weights keep their start values, 0 and 1
+            fan_in = weight[0].numel() if "embed" not in name or "patch" in name else 1
+            gain = gains["lm_head"] if "lm_head" in name else 1.0
+            if "language_model" in name:
+                gain = next((g for key, g in gains["language_model"].items() if key in name), 1.0)
+            weight.normal_(0, gain * fan_in**-0.5, generator=generator)
+
+
+def _never_generated(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> list[int]:
+    def is_printable_ascii(token_id: int) -> bool:
+        if token_id < len(SPECIAL_TOKENS) or token_id >= len(tokenizer):
+            return False
+        text = tokenizer.decode([token_id])
+        return text.isascii() and text.isprintable()
+
+    return [token_id for token_id in range(vocab_size) if not is_printable_ascii(token_id)]
+
+
+def _hub_name(name: str) -> str:
+    """Name of a weight in the public LLaVA-1.5 checkpoints; vLLM 0.32 loads those and not transformers 5's own."""
+    for ours, hub in (
+        ("model.language_model.", "language_model.model."),
+        ("model.vision_tower.", "vision_tower.vision_model."),
+        ("model.multi_modal_projector.", "multi_modal_projector."),
+        ("lm_head.", "language_model.lm_head."),
+    ):
+        if name.startswith(ours):
+            return hub + name.removeprefix(ours)
+    raise ValueError(f"weight {name!r} has no known name in a public LLaVA checkpoint")
