@@ -77,6 +77,7 @@ def _refuse_unsupported(vllm_config: VllmConfig) -> None:
         "--prefill-context-parallel-size spreads a prompt's rows over ranks; set it to 1": (
             parallel.prefill_context_parallel_size > 1
         ),
+        "--pipeline-parallel-size above 1 is not supported yet; set it to 1": parallel.pipeline_parallel_size > 1,
         "--enable-dbo runs a batch in two halves; leave it off": parallel.enable_dbo,
         "--scheduler-cls is taken, but EAH must isolate its prefix cache there; leave it unset": (
             scheduler.scheduler_cls not in (None, "eah_vllm.scheduler.make_scheduler")

@@ -12,6 +12,9 @@ from eah_vllm.request_state import RequestState, RequestTable
 from eah_vllm.spans import image_spans
 
 
+NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": {}, "source_heads": [], "running": 0}
+
+
 class NewRequest(Protocol):
     """What is read of `vllm.v1.core.sched.output.NewRequestData`."""
 

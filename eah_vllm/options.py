@@ -194,5 +194,5 @@ def parse_options(fields: Mapping[str, Any], prefix: str = "eah.") -> EAHOptions
         return EAHOptions(**fields)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else "threshold"
-        raise OptionError(prefix + field, f"{first['msg']}, got {fields.get(field)!r}") from None
+        field = str(first["loc"][0]) if first["loc"] else "relative_threshold"
+        raise OptionError(prefix + field, f"{first['msg'].removeprefix('Value error, ')}, got {fields.get(field)!r}") from None

@@ -96,19 +96,27 @@ class RequestTable:
     def remove(self, req_id: str) -> None:
         """Forget a request that finished, was aborted or was preempted, and count what was done to it."""
         state = self._running.pop(req_id, None)
-        if state is None or state.counted:
-            return
-        done = state.report()
-        self._outcomes["applied" if done.applied else done.reason or report.NOT_RUN] += 1
-        self._source_heads.update((layer.layer, layer.head) for layer in done.layers if layer.head is not None)
+        if state is not None:
+            self._count(state)
 
     def collect(self, tags: list[str]) -> dict[str, EAHReport]:
         """Hand out reports and forget them; a tag that is not known is left out."""
         return {tag: state.report() for tag in tags if (state := self._uncollected.pop(tag, None)) is not None}
 
     def take_counts(self) -> tuple[dict[str, int], dict[tuple[int, int], int]]:
-        """Requests by outcome and broadcasts by (layer, source head), of requests that ended since the last call."""
+        """Requests by outcome and broadcasts by (layer, source head), of prompts computed since the last call."""
+        for state in self._running.values():
+            if state.outcomes or state.reason is not None:
+                self._count(state)
         counts = dict(self._outcomes), dict(self._source_heads)
         self._outcomes.clear()
         self._source_heads.clear()
         return counts
+
+    def _count(self, state: RequestState) -> None:
+        if state.counted:
+            return
+        state.counted = True
+        done = state.report()
+        self._outcomes["applied" if done.applied else done.reason or report.NOT_RUN] += 1
+        self._source_heads.update((layer.layer, layer.head) for layer in done.layers if layer.head is not None)

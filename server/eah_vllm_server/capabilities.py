@@ -1,0 +1,45 @@
+"""`GET /v1/eah`: what a client may ask of this server."""
+
+from importlib.metadata import version
+from typing import Any
+
+import eah_vllm
+import torch
+import vllm
+from eah_vllm.options import METHOD_VERSION, PRESETS, EAHOptions
+
+from eah_vllm_server.engine_request import ALIAS_SUFFIX
+from eah_vllm_server.state import EAHState
+
+
+def capabilities(state: EAHState) -> dict[str, Any]:
+    """The description, as JSON."""
+    model, shape = state.model, state.model.shape
+    preset = model.defaults.preset or "paper"
+    return {
+        "object": "eah.capabilities",
+        "model": model.names[0],
+        "aliases": [name + ALIAS_SUFFIX for name in model.names],
+        "supported": model.refusal is None,
+        "reason": model.refusal,
+        "num_layers": shape.num_layers,
+        "num_heads": shape.num_heads,
+        "defaults": model.defaults.over(PRESETS[preset]).model_dump(exclude_none=True),
+        "presets": {name: options.model_dump(exclude_none=True) for name, options in PRESETS.items()},
+        "limits": {
+            "layer": [0, shape.num_layers - 1],
+            "head": [0, shape.num_heads - 1],
+            "threshold": "greater than 0, less than 1",
+            "relative_threshold": "greater than 0",
+            "min_density": [0, 1],
+        },
+        "options": EAHOptions.model_json_schema()["properties"],
+        "versions": {
+            "eah_vllm": eah_vllm.__version__,
+            "method": METHOD_VERSION,
+            "vllm": vllm.__version__,
+            "torch": torch.__version__,
+            "transformers": version("transformers"),
+        },
+        "runner": state.runner,
+    }

@@ -1,0 +1,80 @@
+"""HTTP request -> engine request: the one place where `eah` becomes the flat options that the engine reads."""
+
+import uuid
+from dataclasses import dataclass
+
+from eah_vllm.options import (
+    WIRE_NAME,
+    WIRE_PREFIX,
+    EAHOptions,
+    ModelShape,
+    OptionError,
+    from_extra_args,
+    resolve,
+    to_extra_args,
+)
+
+from eah_vllm_server.schemas import EAHRequest
+
+ALIAS_SUFFIX = ":eah"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What the HTTP layer knows of the engine it fronts."""
+
+    names: tuple[str, ...]
+    shape: ModelShape
+    defaults: EAHOptions
+    refusal: str | None
+    """Why no request can have EAH (a reason of `eah_vllm.report`), None when they can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that asks for EAH."""
+
+    report_tag: str | None
+    """Under which the workers keep its report; None when no report was asked for."""
+    refusal: str | None
+    """Why it cannot have EAH at all."""
+
+
+def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
+    """Resolve the model alias and `eah`, and write the engine's options into `request.vllm_xargs`.
+
+    An explicit `eah: false` wins over the alias.
+
+    Raises:
+        OptionError: an option that is impossible for this model, or cannot be combined with another field.
+    """
+    xargs = dict(request.vllm_xargs or {})
+    flat = [name for name in xargs if name == WIRE_NAME or name.startswith(WIRE_PREFIX)]
+    if flat and request.eah is not None:
+        raise OptionError("vllm_xargs", f"holds {flat[0]} beside the field `eah`; send one of them")
+    options = _options(request, xargs)
+    if options is None:
+        return None
+    if model.refusal is not None:
+        return Asked(None, model.refusal)
+    if getattr(request, "use_beam_search", False):
+        raise OptionError("use_beam_search", "cannot be combined with eah; send one of them")
+    settings = resolve(options, model.defaults, model.shape)
+    tag = uuid.uuid4().hex if settings.report else None
+    others = {name: value for name, value in xargs.items() if name not in flat}
+    request.vllm_xargs = others | to_extra_args(options, tag)
+    return Asked(tag, None)
+
+
+def _options(request: EAHRequest, xargs: dict[str, object]) -> EAHOptions | None:
+    by_alias = request.model is not None and request.model.endswith(ALIAS_SUFFIX)
+    if by_alias and request.model is not None:
+        request.model = request.model.removesuffix(ALIAS_SUFFIX)
+    if isinstance(request.eah, EAHOptions):
+        return request.eah
+    if request.eah is not None:
+        return EAHOptions() if request.eah else None
+    wired = from_extra_args(xargs)
+    if wired is not None:
+        return wired[0]
+    return EAHOptions() if by_alias else None

@@ -1,0 +1,75 @@
+"""Puts a report into vLLM's reply: into the JSON object, or into the last chunk of a stream."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from eah_vllm.report import EAHReport
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+FetchReport = Callable[[], Awaitable[EAHReport]]
+
+
+async def add_report(response: Response, fetch: FetchReport) -> Response:
+    """The same response with `eah`; errors are returned as they are."""
+    if isinstance(response, StreamingResponse):
+        response.body_iterator = _add_to_stream(response.body_iterator, fetch)
+        return response
+    if response.status_code >= 400:
+        return response
+    body = json.loads(bytes(response.body)) | {"eah": (await fetch()).to_dict()}
+    headers = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
+    return JSONResponse(body, response.status_code, headers, background=response.background)
+
+
+async def _add_to_stream(events: AsyncIterator[Any], fetch: FetchReport) -> AsyncIterator[str]:
+    """Only events that may be the last are held back, so tokens are not delayed."""
+    held: str | None = None
+    fetched = False
+    try:
+        async for raw in events:
+            event = raw if isinstance(raw, str) else bytes(raw).decode()
+            data = _data(event)
+            if data is None and not event.startswith("data: [DONE]"):  # a comment that keeps the connection alive
+                yield event
+                continue
+            if held is not None and data is not None:
+                yield held
+                held = None
+            if data is not None and _may_be_last(data):
+                held = event
+                continue
+            if held is not None:
+                fetched = True
+                yield _with_report(held, await fetch())
+                held = None
+            yield event
+        if held is not None:
+            fetched = True
+            yield _with_report(held, await fetch())
+    finally:
+        if not fetched:  # the client went away or the stream failed: nobody else will collect the report
+            await fetch()
+
+
+def _data(event: str) -> dict[str, Any] | None:
+    for line in event.splitlines():
+        if line.startswith("data: {"):
+            data: dict[str, Any] = json.loads(line.removeprefix("data: "))
+            return data
+    return None
+
+
+def _may_be_last(data: dict[str, Any]) -> bool:
+    if "choices" in data:
+        return not data["choices"] or any(choice.get("finish_reason") for choice in data["choices"])
+    return data.get("type") in ("response.completed", "response.incomplete", "response.failed")
+
+
+def _with_report(event: str, report: EAHReport) -> str:
+    data = _data(event) or {}
+    data["eah"] = report.to_dict()
+    if isinstance(data.get("response"), dict):
+        data["response"]["eah"] = data["eah"]
+    head = "".join(line + "\n" for line in event.splitlines() if line.startswith("event:"))
+    return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"

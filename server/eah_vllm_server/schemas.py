@@ -1,0 +1,50 @@
+"""vLLM's request models with the typed field `eah`."""
+
+from typing import Annotated, Any
+
+from eah_vllm.options import EAHOptions, OptionError, parse_options
+from pydantic import BeforeValidator, Field
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+from vllm.exceptions import VLLMValidationError
+
+
+def _read(value: Any) -> bool | EAHOptions | None:
+    if value is None or isinstance(value, bool | EAHOptions):
+        return value
+    try:
+        if isinstance(value, dict):
+            return parse_options(value)
+        raise OptionError("eah", f"must be true, false or an object of options, got {value!r}")
+    except OptionError as error:
+        # vLLM answers its own error with 400 and the field's name; a ValueError would be wrapped by pydantic.
+        raise VLLMValidationError(str(error), parameter=error.field) from error
+
+
+EAHField = Annotated[
+    bool | EAHOptions | None,
+    BeforeValidator(_read),
+    Field(description="EAH on or off, or on with these options; `report: true` returns what was done"),
+]
+
+
+class EAHChatCompletionRequest(ChatCompletionRequest):
+    """`POST /v1/chat/completions`."""
+
+    eah: EAHField = None
+
+
+class EAHCompletionRequest(CompletionRequest):
+    """`POST /v1/completions`."""
+
+    eah: EAHField = None
+
+
+class EAHResponsesRequest(ResponsesRequest):
+    """`POST /v1/responses`."""
+
+    eah: EAHField = None
+
+
+EAHRequest = EAHChatCompletionRequest | EAHCompletionRequest | EAHResponsesRequest

@@ -1,0 +1,33 @@
+"""What the HTTP process holds between requests."""
+
+import asyncio
+from dataclasses import dataclass
+
+from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
+from eah_vllm.engine_config import engine_defaults, model_shape
+from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
+from vllm.config import VllmConfig
+
+from eah_vllm_server.collector import ReportCollector
+from eah_vllm_server.engine_request import ServedModel
+
+
+@dataclass(slots=True)
+class EAHState:
+    """`app.state.eah`."""
+
+    model: ServedModel
+    collector: ReportCollector
+    runner: str
+    """Model runner of the engine, "V1" or "V2"."""
+    counting: asyncio.Task[None] | None = None
+
+
+def served_model(vllm_config: VllmConfig, names: tuple[str, ...]) -> ServedModel:
+    """What of an engine's configuration the HTTP layer needs."""
+    refusal = None
+    if is_disabled():
+        refusal = DISABLED
+    elif vllm_config.model_config.architecture not in SUPPORTED_ARCHITECTURES:
+        refusal = UNSUPPORTED_MODEL
+    return ServedModel(names, model_shape(vllm_config.model_config), engine_defaults(vllm_config), refusal)
