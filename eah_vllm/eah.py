@@ -85,7 +85,7 @@ def broadcast_source_head(
     sinks = shards.gather_heads(count_sinks(received, settings.sink_threshold(state.prompt_length)))
     source, broadcast = choose_source_head(
         sinks,
-        len(columns),
+        state.image_tokens,
         settings.head,
         min_density=settings.min_density,
         head_zero_wins=not released,
@@ -94,7 +94,7 @@ def broadcast_source_head(
     source_query, source_key = shards.take_head(query, key, source)
     changed = broadcast_attention(source_query, source_key, value, query.shape[1], scale)
     output.copy_(torch.where(broadcast, changed, output))
-    state.outcomes[layer] = _outcome(layer, len(columns), torch.stack((source, sinks[source], sinks.max(), broadcast)))
+    state.outcomes[layer] = _outcome(layer, state.image_tokens, torch.stack((source, sinks[source], sinks.max(), broadcast)))
 
 
 def _outcome(layer: int, image_tokens: int, numbers: Tensor) -> LayerOutcome:

@@ -71,7 +71,7 @@ def count_sinks(received: Tensor, threshold: float) -> Tensor:
 
 def choose_source_head(
     sinks: Tensor,
-    num_columns: int,
+    image_tokens: int,
     rule: str | int,
     *,
     min_density: float = 0.0,
@@ -82,9 +82,9 @@ def choose_source_head(
 
     Args:
         sinks: int64 `[num_heads]`, vision sinks of every head of the layer.
-        num_columns: image tokens counted.
+        image_tokens: image tokens of the prompt.
         rule: "auto" (most sinks, lowest index on ties), "sparsest" (fewest), "random", or a fixed head.
-        min_density: gamma, the least share of columns that are sinks of the source head; for "auto".
+        min_density: gamma, the least share of image tokens that are sinks of the source head; for "auto".
         head_zero_wins: False repeats the released code's `if k > 0`, which never broadcasts head 0.
         random_seed: decides "random"; the same on every rank and after preemption.
 
@@ -104,7 +104,7 @@ def choose_source_head(
         source = (sinks * num_heads + (num_heads - 1 - head_idx)).argmax()
     broadcast = sinks.max() > 0
     if rule == "auto":
-        broadcast = broadcast & (sinks[source] >= min_density * num_columns)
+        broadcast = broadcast & (sinks[source] >= min_density * image_tokens)
     if not head_zero_wins:
         broadcast = broadcast & (source > 0)
     return source, broadcast

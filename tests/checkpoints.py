@@ -57,7 +57,7 @@ class Geometry:
     hidden_size: int = 128
     intermediate_size: int = 192
     image_size: int = 64
-    patch_size: int = 16
+    patch_size: int = 8
     vision_hidden_size: int = 64
     vision_layers: int = 3
     max_position_embeddings: int = 2048
@@ -68,7 +68,7 @@ class Geometry:
 
 
 MHA = Geometry()
-GQA = Geometry(num_kv_heads=2)
+GQA = Geometry(num_kv_heads=2, patch_size=16)
 # Unlike the built-in model in every dimension: odd layer count, heads not a power of two, head_dim != hidden / heads.
 UNUSUAL = Geometry(
     num_layers=5, num_heads=6, num_kv_heads=3, hidden_size=96, intermediate_size=160, image_size=48, patch_size=8
@@ -140,9 +140,7 @@ def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_TOKENIZER_CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", special_tokens=[("<s>", BOS_TOKEN_ID)]
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS_TOKEN_ID)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token="<unk>",

@@ -1,0 +1,40 @@
+"""Shared fixtures: tiny random checkpoints, and settings that keep tests quick and repeatable on a small machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+from tests.checkpoints import GQA, MHA, TENSOR_PARALLEL_2, UNUSUAL, make_llava
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+torch.set_num_threads(1)
+
+# Derandomised: a red run is red again for whoever looks into it. `--hypothesis-profile=search` looks for new cases.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def mha_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llava(tmp_path_factory.mktemp("mha"), MHA)
+
+
+@pytest.fixture(scope="session")
+def gqa_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llava(tmp_path_factory.mktemp("gqa"), GQA)
+
+
+@pytest.fixture(scope="session")
+def unusual_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llava(tmp_path_factory.mktemp("unusual"), UNUSUAL)
+
+
+@pytest.fixture(scope="session")
+def tensor_parallel_2_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llava(tmp_path_factory.mktemp("tensor_parallel_2"), TENSOR_PARALLEL_2)

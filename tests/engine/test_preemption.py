@@ -1,0 +1,24 @@
+"""A KV cache too small for its requests: preempted and resumed requests answer as if they had never stopped."""
+
+from pathlib import Path
+
+from tests.checkpoints import IMAGE_PROMPT, random_image
+from tests.engine.asks import EAH
+from tests.engine.driver import Ask, Engine
+
+NUM_REQUESTS, NUM_TOKENS = 6, 90
+
+
+def test_preempted_requests_equal_undisturbed_ones(gqa_checkpoint: Path, gqa_engine: Engine) -> None:
+    # Half with EAH, half without; each needs about 5 blocks at its end, and 6 of them start in 14.
+    asks = [
+        Ask(IMAGE_PROMPT, [random_image(100 + idx)], EAH if idx % 2 else None, max_tokens=NUM_TOKENS)
+        for idx in range(NUM_REQUESTS)
+    ]
+    undisturbed = [gqa_engine.generate([ask])[0] for ask in asks]
+    plain = gqa_engine.one(IMAGE_PROMPT, asks[1].images, max_tokens=NUM_TOKENS)
+    assert undisturbed[1].tokens != plain.tokens, "EAH had no effect here"
+    with Engine(gqa_checkpoint, num_gpu_blocks_override=14, max_model_len=160) as small:
+        tight = small.generate(asks)
+        assert small.metric("vllm:num_preemptions") > 0, "nothing was preempted; the test proves nothing"
+    assert [answer.tokens for answer in tight] == [answer.tokens for answer in undisturbed]
