@@ -29,9 +29,10 @@ class HeadShards:
         """`[local heads]` of every rank -> `[heads]`, on every rank."""
         if self.num_ranks == 1:
             return local
-        slots = local.new_zeros(self.num_ranks, len(local))
+        # float32 holds these counts exactly; vLLM's shared-memory all-reduce on CPU takes no integers.
+        slots = torch.zeros(self.num_ranks, len(local), device=local.device)
         slots[self.rank] = local
-        return self.all_reduce(slots.flatten())
+        return self.all_reduce(slots.flatten()).to(local.dtype)
 
     def take_head(self, query: Tensor, key: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
         """The source head's query and key on every rank, from the one rank that holds it."""

@@ -96,7 +96,7 @@ class Engine:
         except EOFError:
             raise RuntimeError(f"the engine process ended:\n{self.log()[-6000:]}") from None
         if kind == "error":
-            raise value
+            raise RuntimeError(f"{value}\n{self.log()[-20000:]}" if "EngineDead" in value else value)
         return value
 
     def log(self) -> str:
@@ -194,5 +194,5 @@ def serve(address: str) -> None:
             try:
                 connection.send(("value", getattr(driver, name)(*arguments)))
             except Exception as error:  # handed to the test, which decides what it means
-                connection.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
+                connection.send(("error", f"{type(error).__name__}: {error}"))
 
