@@ -85,7 +85,7 @@ def choose_source_head(
         image_tokens: image tokens of the prompt.
         rule: "auto" (most sinks, lowest index on ties), "sparsest" (fewest), "random", or a fixed head.
         min_density: gamma, the least share of image tokens that are sinks of the source head; for "auto".
-        head_zero_wins: False repeats the released code's `if k > 0`, which never broadcasts head 0.
+        head_zero_wins: False repeats the released code's `if k > 0`, which never broadcasts head 0; for "auto".
         random_seed: decides "random"; the same on every rank and after preemption.
 
     Returns:
@@ -105,6 +105,6 @@ def choose_source_head(
     broadcast = sinks.max() > 0
     if rule == "auto":
         broadcast = broadcast & (sinks[source] >= min_density * image_tokens)
-    if not head_zero_wins:
-        broadcast = broadcast & (source > 0)
+        if not head_zero_wins:
+            broadcast = broadcast & (source > 0)
     return source, broadcast

@@ -15,35 +15,24 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    PreTrainedTokenizerFast,
 )
 
-SPECIAL_TOKENS = ["<unk>", "<s>", "</s>", "<image>", "<pad>"]
-BOS_TOKEN_ID, EOS_TOKEN_ID, IMAGE_TOKEN_ID, PAD_TOKEN_ID = 1, 2, 3, 4
+from tests.checkpoint_tokenizer import (
+    BOS_TOKEN_ID,
+    CHAT_TEMPLATE,
+    EOS_TOKEN_ID,
+    IMAGE_TOKEN_ID,
+    PAD_TOKEN_ID,
+    make_tokenizer,
+    tokens_never_generated,
+)
 
 IMAGE_PROMPT = "USER: <image>\nPlease describe this image in detail. ASSISTANT:"
-
-# The strings of LLaVA-1.5: "USER: <image>\n... ASSISTANT:".
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}{{ message['role'].upper() }}: "
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}{% if not loop.last %} {% endif %}{% endfor %}"
-    "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
-)
-
-_TOKENIZER_CORPUS = [
-    "USER: Please describe this image in detail. ASSISTANT: The picture shows a red car on the left.",
-    "USER: Is there a dog in the image? ASSISTANT: Yes, there is a small brown dog near the blue bench.",
-    "USER: What colour is the cup on the table? ASSISTANT: The cup is green and stands beside an open book.",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +92,7 @@ def make_llava(
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(vocab_size)
+    tokenizer = make_tokenizer(vocab_size)
     tokenizer.save_pretrained(path)
     _write_processor_config(path, geometry)
 
@@ -111,7 +100,7 @@ def make_llava(
     model = LlavaForConditionalGeneration(config)
     _randomise(model, seed)
     with torch.no_grad():
-        model.lm_head.weight[_never_generated(tokenizer, vocab_size)] = 0
+        model.lm_head.weight[tokens_never_generated(tokenizer, vocab_size)] = 0
     state = {_hub_name(name): weight.to(dtype).contiguous() for name, weight in model.state_dict().items()}
     save_file(state, path / "model.safetensors", metadata={"format": "pt"})
 
@@ -127,28 +116,6 @@ def random_image(seed: int, size: int = 64) -> Image.Image:
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize((size, size), Image.Resampling.NEAREST)
-
-
-def _tokenizer(vocab_size: int) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_TOKENIZER_CORPUS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS_TOKEN_ID)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        chat_template=CHAT_TEMPLATE,
-    )
 
 
 def _write_processor_config(path: Path, geometry: Geometry) -> None:
@@ -233,16 +200,6 @@ def _randomise(model: LlavaForConditionalGeneration, seed: int) -> None:
             if "language_model" in name:
                 gain = next((g for key, g in gains["language_model"].items() if key in name), 1.0)
             weight.normal_(0, gain * fan_in**-0.5, generator=generator)
-
-
-def _never_generated(tokenizer: PreTrainedTokenizerFast, vocab_size: int) -> list[int]:
-    def is_printable_ascii(token_id: int) -> bool:
-        if token_id < len(SPECIAL_TOKENS) or token_id >= len(tokenizer):
-            return False
-        text = tokenizer.decode([token_id])
-        return text.isascii() and text.isprintable()
-
-    return [token_id for token_id in range(vocab_size) if not is_printable_ascii(token_id)]
 
 
 def _hub_name(name: str) -> str:

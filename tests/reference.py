@@ -45,6 +45,10 @@ class LayerOutcome:
     margin: float
     sinks_per_head: tuple[int, ...]
 
+    @property
+    def applied(self) -> bool:
+        return self.head is not None
+
     def as_report(self) -> dict[str, Any]:
         """The layer's entry in the server's report."""
         names = ("layer", "head", "sinks", "image_tokens", "density")

@@ -1,18 +1,18 @@
 """Paints the shapes of `world.yaml`: anti-aliased object tiles and the background of a theme.
 
-Everything is Pillow's integer rasteriser and 8-bit resampling, so a picture does not depend on the machine's floating point.
+Everything is Pillow's integer rasteriser and 8-bit resampling, so a picture does not depend on the machine's
+floating point.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from PIL import Image, ImageDraw
 
-from eah_vllm.scenes.vocabulary import COLOURS, KINDS, THEMES
+from eah_vllm.scenes.vocabulary import COLOURS, KINDS, RGB, THEMES
 
-RGB = tuple[int, int, int]
 IMAGE_SIZE = 256
 _TILE_UNITS = 48
 _OVERSAMPLING = 8  # tiles are painted at 8 times their grid and scaled down: that is the anti-aliasing
@@ -44,29 +44,32 @@ def _paint(canvas: ImageDraw.ImageDraw, primitive: dict[str, Any], main: RGB, sc
         canvas.rectangle([v * scale for v in primitive["rectangle"]], fill)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _large_tile(name: str, colour: str) -> Image.Image:
     tile = Image.new("RGBA", (_TILE_UNITS * _OVERSAMPLING,) * 2)
     canvas = ImageDraw.Draw(tile)
     for primitive in KINDS[name].shape:
         _paint(canvas, primitive, COLOURS[colour], _OVERSAMPLING)
-    return tile
+    return tile.convert("RGBa")  # premultiplied: what resampling needs
 
 
 @lru_cache(maxsize=8192)
 def object_tile(name: str, colour: str, size: int) -> Image.Image:
     """One object on a transparent RGBA tile of `size` x `size` pixels."""
-    return _large_tile(name, colour).resize((size, size), Image.Resampling.BOX)
+    return _large_tile(name, colour).resize((size, size), Image.Resampling.BOX).convert("RGBA")
 
 
 def background(theme: str, horizon: int, sky: RGB, ground: RGB) -> Image.Image:
     """Sky or wall above the horizon row, ground below, a light vertical gradient, and the theme's decor."""
-    image = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE))
-    canvas = ImageDraw.Draw(image)
+    column = []
     for y in range(IMAGE_SIZE):
         shade = (y - horizon // 2) * 24 // horizon if y < horizon else (horizon - y) * 24 // (IMAGE_SIZE - horizon)
         base = sky if y < horizon else ground
-        canvas.line([(0, y), (IMAGE_SIZE, y)], tuple(min(255, max(0, v + shade)) for v in base))
+        column += [min(255, max(0, v + shade)) for v in base]
+    image = Image.frombytes("RGB", (1, IMAGE_SIZE), bytes(column)).resize(
+        (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.NEAREST
+    )
+    canvas = ImageDraw.Draw(image)
     for primitive in THEMES[theme].decor:
         x0, y0, x1, y1 = primitive["rectangle"]
         canvas.rectangle([x0, horizon + y0, x1, horizon + y1], tuple(primitive["fill"]))

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+RGB = tuple[int, int, int]
+
 _DATA_FILE = Path(__file__).with_name("world.yaml")
 _PRIMITIVES = {"polygon", "rectangle", "ellipse", "arc", "line"}
 _SHADES = {"main", "dark", "light", "clear"}
@@ -32,31 +34,32 @@ class Kind:
 class Theme:
     """One kind of scene: its background and what may appear in it."""
 
-    sky: tuple[int, int, int]
-    ground: tuple[int, int, int]
+    sky: RGB
+    ground: RGB
     anchors: tuple[str, ...]
     others: tuple[str, ...]
     decor: tuple[dict[str, Any], ...] = ()
 
 
-def load_world(path: Path = _DATA_FILE) -> tuple[dict[str, tuple[int, int, int]], dict[str, Theme], dict[str, Kind]]:
+def load_world(path: Path = _DATA_FILE) -> tuple[dict[str, RGB], dict[str, Theme], dict[str, Kind]]:
     """Returns colours, themes and kinds.
 
     Raises:
         WorldError: a name is used that is not defined, or a value is out of range.
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    colours = {name: tuple(rgb) for name, rgb in data["colours"].items()}
-    themes = {name: Theme(**{k: tuple(v) for k, v in fields.items()}) for name, fields in data["themes"].items()}
-    kinds = {
-        name: Kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-        for name, fields in data["objects"].items()
-    }
+    colours: dict[str, RGB] = {name: tuple(rgb) for name, rgb in data["colours"].items()}
+    themes = {name: Theme(**_tuples(fields)) for name, fields in data["themes"].items()}
+    kinds = {name: Kind(**_tuples(fields)) for name, fields in data["objects"].items()}
     _check(colours, themes, kinds)
     return colours, themes, kinds
 
 
-def _check(colours: dict[str, tuple[int, ...]], themes: dict[str, Theme], kinds: dict[str, Kind]) -> None:
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+
+
+def _check(colours: dict[str, RGB], themes: dict[str, Theme], kinds: dict[str, Kind]) -> None:
     def need(condition: bool, message: str) -> None:
         if not condition:
             raise WorldError(message)
@@ -68,13 +71,22 @@ def _check(colours: dict[str, tuple[int, ...]], themes: dict[str, Theme], kinds:
         need(not unknown, f"theme {name}: unknown objects {sorted(unknown)}")
     for name, kind in kinds.items():
         unknown = set(kind.colours) - set(colours)
-        need(bool(kind.colours) and not unknown, f"object {name}: colours must be some of {sorted(colours)}, not {sorted(unknown)}")
+        need(
+            bool(kind.colours) and not unknown,
+            f"object {name}: colours must be some of {sorted(colours)}, not {sorted(unknown)}",
+        )
         need(kind.partner is None or kind.partner in kinds, f"object {name}: unknown partner {kind.partner}")
         need(0 <= kind.zone[0] < kind.zone[1] <= 1, f"object {name}: zone must rise within 0..1, not {kind.zone}")
         for primitive in kind.shape:
-            need(len(_PRIMITIVES & set(primitive)) == 1, f"object {name}: one of {sorted(_PRIMITIVES)} needed in {primitive}")
+            need(
+                len(_PRIMITIVES & set(primitive)) == 1,
+                f"object {name}: one of {sorted(_PRIMITIVES)} needed in {primitive}",
+            )
             fill = primitive.get("fill")
-            need(isinstance(fill, list) or fill in _SHADES, f"object {name}: fill must be RGB or one of {sorted(_SHADES)}: {fill}")
+            need(
+                isinstance(fill, list) or fill in _SHADES,
+                f"object {name}: fill must be RGB or one of {sorted(_SHADES)}: {fill}",
+            )
 
 
 COLOURS, THEMES, KINDS = load_world()

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eah_vllm.scenes.drawing import IMAGE_SIZE, RGB, background, object_tile
-from eah_vllm.scenes.vocabulary import KINDS, NAMES, PARTNER, THEMES
+from eah_vllm.scenes.drawing import IMAGE_SIZE, background, object_tile
+from eah_vllm.scenes.vocabulary import KINDS, NAMES, PARTNER, RGB, THEMES
 
 POSITIONS = ("on the left", "in the middle", "on the right")
 MODEL_SIZE = 64  # pixels a side after the processor
@@ -58,9 +59,11 @@ class Scene:
 
     @property
     def names(self) -> frozenset[str]:
+        """The kinds of object in the picture."""
         return frozenset(o.name for o in self.objects)
 
     def pil(self) -> Image.Image:
+        """The picture as Pillow's image."""
         return Image.fromarray(self.image)
 
 
@@ -78,6 +81,8 @@ def make_scene(seed: int, partner_rate: float = TEST_PARTNER_RATE, faint_rate: f
     canvas = _Canvas(rng, theme)
     for i, name in enumerate(names):
         canvas.place(name, faint=i > 0 and rng.random() < faint_rate)
+    while canvas.empty:  # one colour may be too close to the background: take another
+        canvas.place(names[0], faint=False)
     return canvas.finish(seed, theme)
 
 
@@ -105,15 +110,23 @@ def _choose_names(rng: random.Random, theme_name: str, partner_rate: float) -> l
     return names + rng.sample(pool, min(len(pool), count))
 
 
+def _jitter(colour: RGB, rng: random.Random) -> RGB:
+    red, green, blue = (min(255, max(0, v + rng.randint(-18, 18))) for v in colour)
+    return red, green, blue
+
+
 class _Canvas:
     def __init__(self, rng: random.Random, theme: str) -> None:
         self._rng = rng
-        jitter = lambda rgb: tuple(min(255, max(0, v + rng.randint(-18, 18))) for v in rgb)  # noqa: E731
-        sky: RGB = jitter(THEMES[theme].sky)
-        ground: RGB = jitter(THEMES[theme].ground)
+        sky, ground = _jitter(THEMES[theme].sky, rng), _jitter(THEMES[theme].ground, rng)
         self._image = background(theme, rng.randint(115, 154), sky, ground)
         self._owner = np.full((IMAGE_SIZE, IMAGE_SIZE), -1, np.int8)
         self._placed: list[tuple[str, str, str, float]] = []  # name, colour, position, contrast
+        self._whole: list[int] = []  # each object's own pixels, covered or not
+
+    @property
+    def empty(self) -> bool:
+        return not self._placed
 
     def place(self, name: str, faint: bool) -> None:
         """Puts an object where it can be seen; leaves it out if no such place is found."""
@@ -136,9 +149,11 @@ class _Canvas:
         x0, x1 = max(0, x), min(IMAGE_SIZE, x + size)
         mask = np.asarray(tile.getchannel("A"))[:, x0 - x : x1 - x] > 127
         owner = self._owner[y : y + size, x0:x1]
-        covered = np.bincount(owner[mask & (owner >= 0)], minlength=len(self._placed))
-        whole = np.bincount(self._owner[self._owner >= 0], minlength=len(self._placed))
-        if mask.sum() < MIN_AREA * (IMAGE_SIZE // MODEL_SIZE) ** 2 or (covered > MAX_OVERLAP * whole / 2).any():
+        visible = np.bincount(self._owner[self._owner >= 0], minlength=len(self._placed))
+        visible -= np.bincount(owner[mask & (owner >= 0)], minlength=len(self._placed))
+        if (visible < (1 - MAX_OVERLAP) * np.array(self._whole)).any():
+            return None
+        if mask.sum() < MIN_AREA / (1 - MAX_OVERLAP) * (IMAGE_SIZE // MODEL_SIZE) ** 2:
             return None
         painted = self._image.copy()
         painted.paste(tile, (x, y), tile.getchannel("A").point(lambda v: int(v * alpha)))
@@ -149,6 +164,7 @@ class _Canvas:
             return None
         self._image = painted
         owner[mask] = len(self._placed)
+        self._whole.append(int(mask.sum()))
         return contrast
 
     def finish(self, seed: int, theme: str) -> Scene:
@@ -162,11 +178,21 @@ class _Canvas:
             for i in order
             for name, colour, position, contrast in [self._placed[i]]
         )
-        return Scene(seed, theme, objects, self._with_noise(seed), rank[self._owner])
+        return Scene(seed, theme, objects, self._with_noise(), rank[self._owner])
 
-    def _with_noise(self, seed: int) -> npt.NDArray[np.uint8]:
-        """Film grain: the sum of two uniform bytes, in integer arithmetic only."""
-        grain = np.random.Generator(np.random.PCG64(seed)).integers(0, 256, (2, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-        strength = self._rng.randint(3, 14)
-        noise = (grain.astype(np.int16).sum(0) - 255) * strength // 104  # standard deviation of the sum is about 104
-        return np.clip(np.asarray(self._image, np.int16) + noise, 0, 255).astype(np.uint8)
+    def _with_noise(self) -> npt.NDArray[np.uint8]:
+        x, y = self._rng.randrange(IMAGE_SIZE), self._rng.randrange(IMAGE_SIZE)
+        strength = self._rng.randint(2, 8)
+        noise = _grain()[y : y + IMAGE_SIZE, x : x + IMAGE_SIZE] * strength // 104
+        return np.clip(np.asarray(self._image) + noise, 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def _grain() -> npt.NDArray[np.int16]:
+    """Film grain, int16 `[512, 512, 3]`, of which each scene takes a random part.
+
+    The sum of two uniform bytes, standard deviation 104: integer arithmetic only, so the same on every machine.
+    """
+    grain = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (2, 2 * IMAGE_SIZE, 2 * IMAGE_SIZE, 3), np.uint8)
+    summed: npt.NDArray[np.int16] = grain.sum(0, dtype=np.int16) - np.int16(255)
+    return summed

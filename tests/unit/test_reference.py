@@ -86,22 +86,45 @@ def test_nothing_is_applied_without_a_sink_below_min_density_or_without_an_image
     assert torch.equal(first_token("USER: Hello.", {}), first_token("USER: Hello.", None))
 
 
+RELEASED_CODE = _Request(
+    layers=(15,),
+    threshold=0.0008,
+    head="auto",
+    min_density=0.0,
+    released_code=True,
+    image_columns=list(range(35, 611)),
+    first_columns=[35],
+)
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("num_tokens", [624, 648, 700])
 def test_its_preset_released_code_is_the_released_code(num_tokens: int, seed: int) -> None:
     query, key, _ = random_qkv(seed, num_tokens, num_heads=6, num_kv_heads=6, head_dim=2)
     logits = torch.einsum("rhd,chd->hrc", query, key)
     maps = torch.softmax(logits.masked_fill(torch.ones(num_tokens, num_tokens).triu(1).bool(), -torch.inf), dim=-1)
-    request = _Request(
-        layers=(15,),
-        threshold=0.0008,
-        head="auto",
-        min_density=0.0,
-        released_code=True,
-        image_columns=list(range(35, 611)),
-        first_columns=[35],
-    )
-    assert _select(maps, 15, request).head == naive.released_code_source_head(maps)
+    assert _select(maps, 15, RELEASED_CODE).head == naive.released_code_source_head(maps)
+
+
+@pytest.mark.parametrize(
+    ("sinks_of_heads", "source_head"),
+    [
+        ([{36}, {36, 37}, {40, 41}], 1),  # the first of equals
+        ([{}, {610}], 1),  # the last image token counts
+        ([{}, {35}], None),  # the first does not
+        ([{}, {34, 611}], None),  # nor does text
+        ([{36, 37}, {36}], None),  # head 0 wins, so nothing is changed
+        ([{36}, {36}], None),
+        ([{}, {}], None),
+    ],
+)
+def test_its_quirks_of_the_released_code(sinks_of_heads: list[set[int]], source_head: int | None) -> None:
+    maps = torch.zeros(len(sinks_of_heads), 648, 648)
+    for head, columns in enumerate(sinks_of_heads):
+        for column in columns:
+            maps[head, column + 1 :, column] = 0.001
+    assert naive.released_code_source_head(maps) == source_head
+    assert _select(maps, 15, RELEASED_CODE).head == source_head
 
 
 def test_its_statistics_are_the_naive_ones() -> None:

@@ -19,7 +19,10 @@ from eah_vllm.scenes.training import SMOKE, Recipe, Trainer
 from eah_vllm.scenes.world import make_scene, model_pixels
 
 TINY = replace(
-    SMOKE, vision=replace(SMOKE.vision, steps=3, batch=4), answers=replace(SMOKE.answers, steps=3, batch=3), save_every=1
+    SMOKE,
+    vision=replace(SMOKE.vision, steps=3, batch=4),
+    answers=replace(SMOKE.answers, steps=3, batch=3),
+    save_every=1,
 )
 
 
@@ -77,7 +80,8 @@ def test_chat_prompts_are_the_training_prompts(checkpoint: Path) -> None:
     for content in ([image, text], [text, image]):
         chat = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         ids = processor.tokenizer(chat, add_special_tokens=False).input_ids
-        assert ids == processor.tokenizer(image_prompt(CAPTION_REQUEST)).input_ids and ids.count(BOS_ID) == 1
+        assert ids == processor.tokenizer(image_prompt(CAPTION_REQUEST)).input_ids
+        assert ids.count(BOS_ID) == 1
 
 
 def test_chat_template_takes_systems_turns_and_plain_strings(checkpoint: Path) -> None:
@@ -88,8 +92,11 @@ def test_chat_template_takes_systems_turns_and_plain_strings(checkpoint: Path) -
         {"role": "assistant", "content": "On the left"},
         {"role": "user", "content": "What colour is the car?"},
     ]
-    expected = "<s>Be short. USER: <image>\nWhere is the car? ASSISTANT: On the left</s>USER: What colour is the car? ASSISTANT:"
-    assert processor.apply_chat_template(messages, add_generation_prompt=True) == expected
+    turns = [
+        "<s>Be short. USER: <image>\nWhere is the car? ASSISTANT: On the left</s>",
+        "USER: What colour is the car? ASSISTANT:",
+    ]
+    assert processor.apply_chat_template(messages, add_generation_prompt=True) == "".join(turns)
 
 
 def test_the_processor_gives_the_pixels_of_training(checkpoint: Path) -> None:
@@ -100,8 +107,11 @@ def test_the_processor_gives_the_pixels_of_training(checkpoint: Path) -> None:
 
 
 def test_a_saved_checkpoint_is_the_trained_model(checkpoint: Path) -> None:
-    loaded, info = LlavaForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32, output_loading_info=True)
-    assert not info["missing_keys"] and not info["unexpected_keys"]
+    loaded, info = LlavaForConditionalGeneration.from_pretrained(
+        checkpoint, dtype=torch.float32, output_loading_info=True
+    )
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
     assert loaded.config.architectures == ["LlavaForConditionalGeneration"]
     assert not (checkpoint / "training-state.pt").exists()
     pixels = normalise([model_pixels(make_scene(3))])
@@ -128,4 +138,5 @@ def test_every_training_scene_is_used_once() -> None:
     recipe = Recipe()
     first = SceneSamples(0, 2, recipe.caption_noise)[1]
     again = SceneSamples(1, 1, recipe.caption_noise)[0]
-    assert first.branches == again.branches and (first.pixels == again.pixels).all()
+    assert first.branches == again.branches
+    assert (first.pixels == again.pixels).all()

@@ -1,0 +1,62 @@
+"""Writes the built-in model as a checkpoint that both transformers and vLLM load."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import LlavaForConditionalGeneration, LlavaProcessor, PreTrainedTokenizerFast
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from eah_vllm.scenes.model import PATCH
+from eah_vllm.scenes.tokenizer import CHAT_TEMPLATE, IMAGE
+from eah_vllm.scenes.world import MODEL_SIZE
+
+
+def hub_name(name: str) -> str:
+    """A weight's name in the public LLaVA-1.5 checkpoints, which is what vLLM reads; transformers reads both."""
+    name = name.removeprefix("model.")
+    if name.startswith("vision_tower."):
+        return name.replace("vision_tower.", "vision_tower.vision_model.", 1)
+    if name.startswith("language_model."):
+        return name.replace("language_model.", "language_model.model.", 1)
+    return f"language_model.{name}" if name.startswith("lm_head.") else name
+
+
+def save_checkpoint(model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Writes fp16 weights, configuration, tokenizer, processor and chat template into `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    weights: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        weights[hub_name(name)] = (value.half() if value.is_floating_point() else value).contiguous()
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    (out / "model.safetensors").chmod(0o644)  # safetensors makes it private, which an installed wheel must not be
+    model.config.dtype = torch.float16
+    model.config.architectures = ["LlavaForConditionalGeneration"]
+    model.config.save_pretrained(out)
+    model.generation_config.save_pretrained(out)
+    image_processor = CLIPImageProcessorPil(
+        size={"shortest_edge": MODEL_SIZE}, crop_size={"height": MODEL_SIZE, "width": MODEL_SIZE}
+    )
+    processor = LlavaProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer,
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        chat_template=CHAT_TEMPLATE,
+        image_token=IMAGE,
+        num_additional_image_tokens=1,  # CLIP's class token, dropped again by the select strategy
+    )
+    processor.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def set_eah_defaults(checkpoint: Path, layer: int, relative_threshold: float) -> None:
+    """Writes the model's own EAH settings into its `config.json`, where the plugin looks for them."""
+    path = checkpoint / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["eah"] = {"layer": layer, "relative_threshold": relative_threshold}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,98 @@
+"""Packs everything asked about one picture into one training row.
+
+A row is `[prompt up to the last image token] [branch] [branch] ...`, a branch being the rest of one prompt and its
+answer. Every branch attends to the picture and to itself only, and its positions go on from the picture's, so each is
+exactly the sequence the model sees when it is asked that one thing; the picture, most of the tokens, is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from eah_vllm.scenes.tokenizer import EOS_ID, IMAGE_ID, PAD_ID, image_prompt
+
+IGNORE = -100  # the label cross-entropy leaves out
+
+
+class Branch(NamedTuple):
+    """One request, the answer to learn, and how much an answer token counts in the loss."""
+
+    request: str
+    answer: str
+    weight: float
+
+
+class PackedBatch(NamedTuple):
+    """Rows padded to one length.
+
+    Attributes:
+        tokens, positions, labels: int64 `[rows, length]`; labels are already shifted.
+        mask: bool `[rows, 1, length, length]`, true where a row's query may attend to a key.
+        weights: float32 `[rows, length]`.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    positions: Tensor
+    labels: Tensor
+    weights: Tensor
+
+
+class Packer:
+    """Tokenizes requests and answers, each text once, and packs them into rows."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, image_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._end_weight = 0.2  # the end of a short answer is trivial
+        before = tokenizer(image_prompt("")).input_ids
+        self.image_start = before.index(IMAGE_ID)
+        self.image_tokens = image_tokens
+        self.prefix = before[: self.image_start] + [IMAGE_ID] * image_tokens
+        self._ids: dict[str, list[int]] = {}
+
+    def request_ids(self, request: str) -> list[int]:
+        """What follows the image tokens in the prompt of a request."""
+        if request not in self._ids:
+            ids = self._tokenizer(image_prompt(request)).input_ids
+            self._ids[request] = ids[ids.index(IMAGE_ID) + 1 :]
+        return self._ids[request]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """An answer as the model is to write it, end of text included."""
+        if answer not in self._ids:
+            self._ids[answer] = [*self._tokenizer(" " + answer, add_special_tokens=False).input_ids, EOS_ID]
+        return self._ids[answer]
+
+    def pack(self, rows: Sequence[Sequence[Branch]]) -> PackedBatch:
+        """One row per picture, each with all its branches."""
+        packed = [self._row(branches) for branches in rows]
+        length = max(len(row[0]) for row in packed)
+        fields = zip(*packed, strict=True)
+        filled = [
+            torch.tensor([values + [fill] * (length - len(values)) for values in field])
+            for field, fill in zip(fields, (PAD_ID, -1, 0, IGNORE, 0.0), strict=True)
+        ]
+        tokens, segments, positions, labels, weights = filled
+        same = (segments[:, None, :] == segments[:, :, None]) | (segments[:, None, :] == 0)
+        mask = same & torch.ones(length, length, dtype=torch.bool).tril()
+        return PackedBatch(tokens, mask[:, None], positions, labels, weights)
+
+    def _row(self, branches: Sequence[Branch]) -> tuple[list[int], list[int], list[int], list[int], list[float]]:
+        start = len(self.prefix)
+        tokens, segments, positions = list(self.prefix), [0] * start, list(range(start))
+        labels, weights = [IGNORE] * start, [0.0] * start
+        for segment, branch in enumerate(branches, 1):
+            request, answer = self.request_ids(branch.request), self.answer_ids(branch.answer)
+            count = len(request) + len(answer)
+            tokens += request + answer
+            segments += [segment] * count
+            positions += range(start, start + count)
+            labels += [IGNORE] * (len(request) - 1) + answer + [IGNORE]
+            end = branch.weight if len(answer) > 6 else self._end_weight
+            weights += [0.0] * (len(request) - 1) + [branch.weight] * (len(answer) - 1) + [end, 0.0]
+        return tokens, segments, positions, labels, weights

@@ -1,0 +1,76 @@
+"""Training samples, made on the fly: sample `i` is always the same scene with the same texts; nothing is stored."""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from eah_vllm.scenes.captions import caption, caption_request, training_questions
+from eah_vllm.scenes.model import IMAGE_TOKENS, PATCH
+from eah_vllm.scenes.packing import Branch
+from eah_vllm.scenes.vocabulary import COLOURS, NAMES
+from eah_vllm.scenes.world import (
+    MODEL_SIZE,
+    POSITIONS,
+    SPLIT_SEEDS,
+    TRAIN_PARTNER_RATE,
+    Scene,
+    make_scene,
+    model_pixels,
+)
+
+PATCH_LABELS = (*NAMES, *COLOURS, *POSITIONS)
+_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as in the checkpoint's image processor
+_STD = (0.26862954, 0.26130258, 0.27577711)
+_ANSWER_WEIGHT = 3.0  # a question has one or three words to learn, a caption forty
+
+
+class Sample(NamedTuple):
+    """Pixels uint8 `[64, 64, 3]`, patch labels bool `[64, labels]`, and what is asked about the picture."""
+
+    pixels: npt.NDArray[np.uint8]
+    patch_labels: npt.NDArray[np.bool_]
+    branches: list[Branch]
+
+
+class SceneSamples(Dataset[Sample]):
+    """Samples `start` to `start + count` of the training split."""
+
+    def __init__(self, start: int, count: int, caption_noise: float) -> None:
+        self._start, self._count, self._noise = start, count, caption_noise
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Sample:
+        seed = SPLIT_SEEDS["train"] + self._start + index
+        scene = make_scene(seed, TRAIN_PARTNER_RATE)
+        rng = random.Random(-seed)
+        branches = [Branch(caption_request(rng), caption(scene, rng, self._noise), 1.0)]
+        branches += [Branch(q.text, q.answer, _ANSWER_WEIGHT) for q in training_questions(scene, rng)]
+        return Sample(model_pixels(scene), patch_labels(scene), branches)
+
+
+def patch_labels(scene: Scene) -> npt.NDArray[np.bool_]:
+    """Which kinds, colours and positions each patch shows (an object counts from a twelfth of the patch's area)."""
+    side = MODEL_SIZE // PATCH
+    pixels = scene.owner.shape[0] // side
+    patches = scene.owner.reshape(side, pixels, side, pixels).swapaxes(1, 2).reshape(IMAGE_TOKENS, pixels * pixels)
+    labels = np.zeros((IMAGE_TOKENS, len(PATCH_LABELS)), np.bool_)
+    for i, thing in enumerate(scene.objects):
+        shown = (patches == i).sum(1) >= pixels * pixels // 12
+        for label in (thing.name, thing.colour, thing.position):
+            labels[:, PATCH_LABELS.index(label)] |= shown
+    return labels
+
+
+def normalise(pixels: list[npt.NDArray[np.uint8]]) -> Tensor:
+    """What the image processor makes of resized pictures: float32 `[batch, 3, 64, 64]`."""
+    values = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
+    return (values - torch.tensor(_MEAN).view(3, 1, 1)) / torch.tensor(_STD).view(3, 1, 1)
