@@ -13,7 +13,7 @@ from eah_vllm.sinks import choose_source_head, count_sinks, mean_attention_recei
 from eah_vllm.spans import ImageSpan
 
 RELEASED_CODE_DIVISOR = 647
-"""The released code divides column c by 647 - c, right only for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
+"""The released code divides column c by 647 - c: right for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class HeadShards:
 
 
 def image_columns(spans: Sequence[ImageSpan], *, drop_first: bool = False) -> list[int]:
-    """Prompt positions of the image tokens; `drop_first` leaves out each span's first, as the released `[36:611]` does."""
+    """Prompt positions of the image tokens; `drop_first` leaves out each span's first, as the released `[36:611]`."""
     return [column for span in spans for column in range(span.start + drop_first, span.stop)]
 
 
@@ -95,7 +95,9 @@ def broadcast_source_head(
     source_query, source_key = shards.take_head(query, key, source)
     changed = broadcast_attention(source_query, source_key, value, query.shape[1], scale)
     output.copy_(torch.where(broadcast, changed, output))
-    state.outcomes[layer] = _outcome(layer, state.image_tokens, torch.stack((source, sinks[source], sinks.max(), broadcast)))
+    state.outcomes[layer] = _outcome(
+        layer, state.image_tokens, torch.stack((source, sinks[source], sinks.max(), broadcast))
+    )
 
 
 def _outcome(layer: int, image_tokens: int, numbers: Tensor) -> LayerOutcome:

@@ -11,7 +11,6 @@ from eah_vllm.report import UNSUPPORTED_ATTENTION
 from eah_vllm.request_state import RequestState, RequestTable
 from eah_vllm.spans import image_spans
 
-
 NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": {}, "source_heads": [], "running": 0}
 
 
@@ -20,8 +19,11 @@ class NewRequest(Protocol):
 
     req_id: str
     prompt_token_ids: list[int] | None
-    mm_features: Sequence[Any]
     sampling_params: Any
+
+    @property
+    def mm_features(self) -> Sequence[Any]:
+        """Features with a modality and a position."""
 
     @property
     def prompt_len(self) -> int:

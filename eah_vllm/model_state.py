@@ -1,6 +1,6 @@
 """Adapter to Model Runner V2: requests and batches reach the intervention through vLLM's `ModelState` hooks."""
 
-from typing import Any
+from typing import Any, cast
 
 from vllm.v1.attention.backend import AttentionCGSupport
 from vllm.v1.core.sched.output import NewRequestData
@@ -16,8 +16,7 @@ class EAHModelState(DefaultModelState):
     @property
     def eah(self) -> Intervention:
         """The model's intervention."""
-        intervention: Intervention = self.model.eah
-        return intervention
+        return cast(Intervention, self.model.eah)
 
     def add_request(self, req_index: int, new_req_data: NewRequestData) -> None:
         """Called for new requests, and again for one that was preempted."""

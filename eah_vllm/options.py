@@ -1,5 +1,6 @@
 """What a caller may ask of EAH: one schema, its flat wire form, its defaults and its cache identity."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,10 +118,8 @@ class EAHSettings:
 
     def fingerprint(self) -> str:
         """Hex digest of everything that changes the KV cache of layers after an EAH layer."""
-        kv_changing = (
-            METHOD_VERSION, self.layers, self.threshold, self.relative_threshold, self.head, self.min_density, self.preset
-        )  # fmt: skip
-        return hashlib.sha256(repr(kv_changing).encode()).hexdigest()[:32]
+        kv_changing = dataclasses.replace(self, report=False, tag=None)
+        return hashlib.sha256(f"{METHOD_VERSION} {kv_changing!r}".encode()).hexdigest()[:32]
 
 
 class OptionError(ValueError):
@@ -144,14 +143,24 @@ def resolve(
     """
     stated = options if options.preset is not None else options.over(defaults)
     full = stated.over(PRESETS[stated.preset or "paper"])
-    assert full.layer is not None and full.head is not None and full.min_density is not None and full.preset is not None
+    assert full.layer is not None
+    assert full.head is not None
+    assert full.min_density is not None
+    assert full.preset is not None
     layers = tuple(sorted({full.layer} if isinstance(full.layer, int) else set(full.layer)))
     if layers[-1] >= shape.num_layers:
         raise OptionError(prefix + "layer", f"this model has layers 0..{shape.num_layers - 1}, got {layers[-1]}")
     if isinstance(full.head, int) and full.head >= shape.num_heads:
         raise OptionError(prefix + "head", f"this model has heads 0..{shape.num_heads - 1}, got {full.head}")
     return EAHSettings(
-        layers, full.threshold, full.relative_threshold, full.head, full.min_density, full.preset, bool(full.report), tag
+        layers,
+        full.threshold,
+        full.relative_threshold,
+        full.head,
+        full.min_density,
+        full.preset,
+        bool(full.report),
+        tag,
     )
 
 
@@ -168,7 +177,9 @@ def from_extra_args(extra_args: Mapping[str, Any] | None) -> tuple[EAHOptions, s
     Raises:
         OptionError: an unknown `eah_*` name, a bad value, or `eah_*` options without `eah`.
     """
-    flat = {name: value for name, value in (extra_args or {}).items() if name == WIRE_NAME or name.startswith(WIRE_PREFIX)}
+    flat = {
+        name: value for name, value in (extra_args or {}).items() if name == WIRE_NAME or name.startswith(WIRE_PREFIX)
+    }
     if not flat:
         return None
     if WIRE_NAME not in flat:
@@ -195,4 +206,6 @@ def parse_options(fields: Mapping[str, Any], prefix: str = "eah.") -> EAHOptions
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else "relative_threshold"
-        raise OptionError(prefix + field, f"{first['msg'].removeprefix('Value error, ')}, got {fields.get(field)!r}") from None
+        raise OptionError(
+            prefix + field, f"{first['msg'].removeprefix('Value error, ')}, got {fields.get(field)!r}"
+        ) from None

@@ -65,7 +65,7 @@ def mean_attention_received(
 
 
 def count_sinks(received: Tensor, threshold: float) -> Tensor:
-    """Vision sinks per head: columns that receive more than `threshold`. `[num_heads, num_columns]` -> `[num_heads]`."""
+    """Columns that receive more than `threshold`, per head: `[num_heads, num_columns]` -> int64 `[num_heads]`."""
     return (received > threshold).sum(dim=-1)
 
 

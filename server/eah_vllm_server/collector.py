@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from eah_vllm.report import EAHReport, merge_reports
 from vllm.engine.protocol import EngineClient
 
+from eah_vllm.report import EAHReport, merge_reports
 from eah_vllm_server.metrics import EAHMetrics
 
 COUNT_SECONDS = 1.0

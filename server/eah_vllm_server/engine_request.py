@@ -1,6 +1,7 @@
 """HTTP request -> engine request: the one place where `eah` becomes the flat options that the engine reads."""
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eah_vllm.options import (
@@ -13,7 +14,6 @@ from eah_vllm.options import (
     resolve,
     to_extra_args,
 )
-
 from eah_vllm_server.schemas import EAHRequest
 
 ALIAS_SUFFIX = ":eah"
@@ -66,7 +66,7 @@ def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
     return Asked(tag, None)
 
 
-def _options(request: EAHRequest, xargs: dict[str, object]) -> EAHOptions | None:
+def _options(request: EAHRequest, xargs: Mapping[str, object]) -> EAHOptions | None:
     by_alias = request.model is not None and request.model.endswith(ALIAS_SUFFIX)
     if by_alias and request.model is not None:
         request.model = request.model.removesuffix(ALIAS_SUFFIX)

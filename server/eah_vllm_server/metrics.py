@@ -9,9 +9,7 @@ class EAHMetrics:
     """Counts of EAH requests; one object a process, as Prometheus collectors must be."""
 
     def __init__(self) -> None:
-        self._requests = Counter(
-            "eah_requests", "Requests that asked for EAH, by what became of it.", ["outcome"]
-        )
+        self._requests = Counter("eah_requests", "Requests that asked for EAH, by what became of it.", ["outcome"])
         self._source_heads = Counter(
             "eah_source_heads", "Broadcasts of a source head's attention map.", ["layer", "head"]
         )

@@ -1,11 +1,12 @@
 """Puts a report into vLLM's reply: into the JSON object, or into the last chunk of a stream."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from eah_vllm.report import EAHReport
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from eah_vllm.report import EAHReport
 
 FetchReport = Callable[[], Awaitable[EAHReport]]
 
@@ -18,11 +19,13 @@ async def add_report(response: Response, fetch: FetchReport) -> Response:
     if response.status_code >= 400:
         return response
     body = json.loads(bytes(response.body)) | {"eah": (await fetch()).to_dict()}
-    headers = {name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")}
+    headers = {
+        name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")
+    }
     return JSONResponse(body, response.status_code, headers, background=response.background)
 
 
-async def _add_to_stream(events: AsyncIterator[Any], fetch: FetchReport) -> AsyncIterator[str]:
+async def _add_to_stream(events: AsyncIterable[Any], fetch: FetchReport) -> AsyncIterator[str]:
     """Only events that may be the last are held back, so tokens are not delayed."""
     held: str | None = None
     fetched = False

@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from eah_vllm.options import OptionError
-from eah_vllm.report import EAHReport
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 from vllm.entrypoints.openai.chat_completion.api_router import create_chat_completion
@@ -13,6 +11,8 @@ from vllm.entrypoints.openai.responses.api_router import create_responses
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.exceptions import VLLMValidationError
 
+from eah_vllm.options import OptionError
+from eah_vllm.report import EAHReport
 from eah_vllm_server.capabilities import capabilities
 from eah_vllm_server.engine_request import ALIAS_SUFFIX, to_engine_request
 from eah_vllm_server.metrics import metrics
@@ -58,25 +58,25 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
 async def chat_completions(request: EAHChatCompletionRequest, raw_request: Request) -> Any:
-    """vLLM's chat completions with `eah`."""
+    """VLLM's chat completions with `eah`."""
     return await _serve(request, raw_request, create_chat_completion)
 
 
 @router.post("/v1/completions", dependencies=[Depends(validate_json_request)])
 async def completions(request: EAHCompletionRequest, raw_request: Request) -> Any:
-    """vLLM's completions with `eah`."""
+    """VLLM's completions with `eah`."""
     return await _serve(request, raw_request, create_completion)
 
 
 @router.post("/v1/responses", dependencies=[Depends(validate_json_request)])
 async def responses(request: EAHResponsesRequest, raw_request: Request) -> Any:
-    """vLLM's responses with `eah`."""
+    """VLLM's responses with `eah`."""
     return await _serve(request, raw_request, create_responses)
 
 
 @router.get("/v1/models")
 async def models(raw_request: Request) -> Any:
-    """vLLM's model list, and an alias that switches EAH on for every served name."""
+    """VLLM's model list, and an alias that switches EAH on for every served name."""
     listed = await raw_request.app.state.openai_serving_models.show_available_models()
     names = raw_request.app.state.eah.model.names
     aliases = [card.model_copy(update={"id": card.id + ALIAS_SUFFIX}) for card in listed.data if card.id in names]

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any
 
-from eah_vllm.options import EAHOptions, OptionError, parse_options
 from pydantic import BeforeValidator, Field
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
+
+from eah_vllm.options import EAHOptions, OptionError, parse_options
 
 
 def _read(value: Any) -> bool | EAHOptions | None:

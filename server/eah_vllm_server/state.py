@@ -3,11 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 
+from vllm.config import VllmConfig
+
 from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
 from eah_vllm.engine_config import engine_defaults, model_shape
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
-from vllm.config import VllmConfig
-
 from eah_vllm_server.collector import ReportCollector
 from eah_vllm_server.engine_request import ServedModel
 

@@ -40,7 +40,7 @@ class Ask:
 
 @dataclass(slots=True)
 class Answer:
-    """What came back: tokens of each choice, the log-probability of every token at the first position, cached tokens."""
+    """What came back: tokens of each choice, log-probabilities of every token at the first position, cached tokens."""
 
     tokens: list[list[int]]
     first_logprobs: dict[int, float]
@@ -57,7 +57,9 @@ class Engine:
         self._folder = tempfile.TemporaryDirectory()
         address, key = f"{self._folder.name}/engine", secrets.token_hex()
         self._log = Path(self._folder.name, "log")
-        environment = os.environ | {"ENGINE_KEY": key, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict(env or {})
+        environment = (
+            os.environ | {"ENGINE_KEY": key, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict(env or {})
+        )
         with Listener(address, authkey=key.encode()) as listener, self._log.open("wb") as log:
             # Not `-m`: the classes below must have one name on both sides of the socket.
             command = [python, "-c", f"from tests.engine.driver import serve; serve({address!r})"]
@@ -193,6 +195,5 @@ def serve(address: str) -> None:
                 return
             try:
                 connection.send(("value", getattr(driver, name)(*arguments)))
-            except Exception as error:  # handed to the test, which decides what it means
+            except Exception as error:  # noqa: BLE001 - handed to the test, which decides what it means
                 connection.send(("error", f"{type(error).__name__}: {error}"))
-

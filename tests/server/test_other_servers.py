@@ -37,7 +37,7 @@ def test_plain_vllm_serve_takes_vllm_xargs(unusual_checkpoint: Path) -> None:
         assert cached(off) == 0, "a plain request read blocks that an EAH request wrote"
         assert cached(caption(server, messages)) >= 32
         assert cached(caption(server, messages, vllm_xargs=XARGS)) == 0
-        with pytest.raises(openai.BadRequestError, match="eah_layer: this model has layers 0..4, got 9"):
+        with pytest.raises(openai.BadRequestError, match=r"eah_layer: this model has layers 0..4, got 9"):
             caption(server, messages, vllm_xargs={"eah": 1, "eah_layer": 9})
 
 
