@@ -8,7 +8,8 @@ logits. The hook gets no configuration, so the model's shape is part of the clas
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from eah_vllm.options import WIRE_PREFIX, EAHOptions, ModelShape, from_extra_args, resolve
+from eah_vllm.options import WIRE_PREFIX, EAHOptions, from_extra_args
+from eah_vllm.settings import ModelShape, resolve
 
 if TYPE_CHECKING:
     from vllm.sampling_params import SamplingParams

@@ -8,7 +8,8 @@ from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 
-from eah_vllm.options import EAHOptions, EngineDefaults, ModelShape, resolve
+from eah_vllm.options import EAHOptions, EngineDefaults
+from eah_vllm.settings import ModelShape, resolve
 
 logger = init_logger(__name__)
 

@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
 from eah_vllm.eah import random_seed
-from eah_vllm.options import EAHOptions, ModelShape, from_extra_args, resolve
+from eah_vllm.options import EAHOptions, from_extra_args
 from eah_vllm.report import UNSUPPORTED_ATTENTION
 from eah_vllm.request_state import RequestState, RequestTable
+from eah_vllm.settings import ModelShape, resolve
 from eah_vllm.spans import image_spans
 
 NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": {}, "source_heads": [], "running": 0}

@@ -1,9 +1,6 @@
-"""What a caller may ask of EAH: one schema, its flat wire form, its defaults and its cache identity."""
+"""What a caller may ask of EAH: one schema, and the flat form in which it travels."""
 
-import dataclasses
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -11,8 +8,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 WIRE_NAME = "eah"
 WIRE_PREFIX = "eah_"
 TAG_FIELD = "tag"
-METHOD_VERSION = "1"
-"""Part of every fingerprint: raise it when the method starts to write other KV for equal options."""
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
@@ -78,90 +73,12 @@ class EngineDefaults(EAHOptions):
         return EAHOptions(**self.model_dump(include=set(EAHOptions.model_fields)))
 
 
-PRESETS: Mapping[str, EAHOptions] = {
-    "paper": EAHOptions(layer=1, threshold=0.002, head="auto", min_density=0.0, preset="paper", report=False),
-    # The released file hard-codes layer index 15 and 0.0008 (research code, modeling_llama_eah.py lines 68 and 1097).
-    "released_code": EAHOptions(
-        layer=15, threshold=0.0008, head="auto", min_density=0.0, preset="released_code", report=False
-    ),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """What of a model bounds the options."""
-
-    num_layers: int
-    num_heads: int
-
-
-@dataclass(frozen=True, slots=True)
-class EAHSettings:
-    """Options with every default filled in and checked against one model."""
-
-    layers: tuple[int, ...]
-    threshold: float | None
-    relative_threshold: float | None
-    head: HeadRule | int
-    min_density: float
-    preset: PresetName
-    report: bool = False
-    tag: str | None = None
-    """Names the report of this request; chosen by whoever will collect it."""
-
-    def sink_threshold(self, prompt_length: int) -> float:
-        """The absolute vision-sink threshold for a prompt of `prompt_length` tokens."""
-        if self.relative_threshold is not None:
-            return self.relative_threshold / prompt_length
-        assert self.threshold is not None
-        return self.threshold
-
-    def fingerprint(self) -> str:
-        """Hex digest of everything that changes the KV cache of layers after an EAH layer."""
-        kv_changing = dataclasses.replace(self, report=False, tag=None)
-        return hashlib.sha256(f"{METHOD_VERSION} {kv_changing!r}".encode()).hexdigest()[:32]
-
-
 class OptionError(ValueError):
     """An option is impossible; the message names the field, what is allowed and what was sent."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}")
         self.field = field
-
-
-def resolve(
-    options: EAHOptions, defaults: EAHOptions, shape: ModelShape, tag: str | None = None, prefix: str = "eah."
-) -> EAHSettings:
-    """Fill `options` from `defaults` and the preset, and check them against the model.
-
-    A preset named by the caller replaces the server's defaults; one named by the server only starts them. `prefix` is
-    how the caller spells option names.
-
-    Raises:
-        OptionError: a layer or head that the model does not have.
-    """
-    stated = options if options.preset is not None else options.over(defaults)
-    full = stated.over(PRESETS[stated.preset or "paper"])
-    assert full.layer is not None
-    assert full.head is not None
-    assert full.min_density is not None
-    assert full.preset is not None
-    layers = tuple(sorted({full.layer} if isinstance(full.layer, int) else set(full.layer)))
-    if layers[-1] >= shape.num_layers:
-        raise OptionError(prefix + "layer", f"this model has layers 0..{shape.num_layers - 1}, got {layers[-1]}")
-    if isinstance(full.head, int) and full.head >= shape.num_heads:
-        raise OptionError(prefix + "head", f"this model has heads 0..{shape.num_heads - 1}, got {full.head}")
-    return EAHSettings(
-        layers,
-        full.threshold,
-        full.relative_threshold,
-        full.head,
-        full.min_density,
-        full.preset,
-        bool(full.report),
-        tag,
-    )
 
 
 def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]:

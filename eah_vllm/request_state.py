@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from eah_vllm import report
-from eah_vllm.options import EAHSettings
 from eah_vllm.report import EAHReport, LayerReport
+from eah_vllm.settings import EAHSettings
 from eah_vllm.spans import ImageSpan
 
 MAX_UNCOLLECTED = 4096

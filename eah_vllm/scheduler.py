@@ -9,7 +9,8 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 from eah_vllm.engine_config import engine_defaults, model_shape
-from eah_vllm.options import from_extra_args, resolve
+from eah_vllm.options import from_extra_args
+from eah_vllm.settings import resolve
 
 
 def isolate(request: Request, vllm_config: VllmConfig) -> None:

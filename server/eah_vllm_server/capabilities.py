@@ -7,7 +7,8 @@ import torch
 import vllm
 
 import eah_vllm
-from eah_vllm.options import METHOD_VERSION, PRESETS, EAHOptions
+from eah_vllm.options import EAHOptions
+from eah_vllm.settings import METHOD_VERSION, PRESETS
 from eah_vllm_server.engine_request import ALIAS_SUFFIX
 from eah_vllm_server.state import EAHState
 

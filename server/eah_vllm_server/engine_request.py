@@ -8,12 +8,11 @@ from eah_vllm.options import (
     WIRE_NAME,
     WIRE_PREFIX,
     EAHOptions,
-    ModelShape,
     OptionError,
     from_extra_args,
-    resolve,
     to_extra_args,
 )
+from eah_vllm.settings import ModelShape, resolve
 from eah_vllm_server.schemas import EAHRequest
 
 ALIAS_SUFFIX = ":eah"

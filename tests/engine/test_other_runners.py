@@ -64,3 +64,10 @@ def test_model_runner_v2_equals_v1(checkpoint: Path, expected: tuple[list[Answer
         assert_same(run(engine), expected)
         assert "Using V2 Model Runner" in engine.log()
         assert engine.collect()["running"] == 0
+
+
+def test_compiled_equals_eager(checkpoint: Path, expected: tuple[list[Answer], dict[str, object]]) -> None:
+    """vLLM compiles by default; the other tests do not, to start sooner."""
+    with Engine(checkpoint, enforce_eager=False) as engine:
+        assert "backend': 'inductor'" in engine.log()
+        assert_same(run(engine), expected)
