@@ -38,13 +38,18 @@ def complete(argv: list[str]) -> list[str]:
         argv: the arguments after `serve`.
     """
     names_model = bool(argv) and not argv[0].startswith("-")
-    names_model = names_model or any(arg.split("=")[0] in ("--model", "--config") for arg in argv)
-    arguments = argv if names_model else ["--config", BUILTIN_NAME, *argv]
-    shipped = {path.stem: str(path) for path in configs_dir().glob("*.yaml")}
-    at = arguments.index("--config") + 1 if "--config" in arguments else len(arguments)
-    if at < len(arguments) and arguments[at] in shipped:
-        arguments = [*arguments[:at], shipped[arguments[at]], *arguments[at + 1 :]]
-    if not names_model or BUILTIN_NAME in argv:
+    names_model = names_model or any(arg.split("=")[0] == "--model" for arg in argv)
+    arguments = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
+    if not names_model and "--config" not in arguments:
+        arguments = ["--config", BUILTIN_NAME, *arguments]
+    if "--config" not in arguments[:-1]:
+        return arguments
+    at = arguments.index("--config") + 1
+    name = arguments[at]
+    shipped = configs_dir() / f"{name}.yaml"
+    if shipped.is_file():
+        arguments[at] = str(shipped)
+    if name == BUILTIN_NAME and not names_model:
         from eah_vllm.scenes import MODEL_PATH
 
         # The configuration file cannot know where the package is installed.

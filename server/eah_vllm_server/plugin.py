@@ -21,9 +21,10 @@ class EAHEndpointPlugin:
 
     def attach_router(self, app: FastAPI) -> None:
         """Register the routes; those of a core path replace the core route."""
-        from eah_vllm_server.routes import router
+        from eah_vllm_server import other_routes, routes
 
-        app.include_router(router)
+        app.include_router(routes.router)
+        app.include_router(other_routes.router)
 
     async def init_state(self, engine_client: EngineClient | None, state: State, args: Namespace) -> None:
         """Called once the engine is up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import os
 import re
 import signal
@@ -86,6 +87,14 @@ class Server:
         request = urllib.request.Request(self.url + path)
         if key is not None:
             request.add_header("Authorization", f"Bearer {key}")
+        return self._send(request)
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """Status and body of a POST."""
+        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
+        return self._send(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
+
+    def _send(self, request: urllib.request.Request) -> tuple[int, str]:
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
                 return response.status, response.read().decode()

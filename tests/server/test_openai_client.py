@@ -154,6 +154,17 @@ def test_impossible_options_are_refused_by_name(server: Server, body: dict[str, 
     assert named in refused.value.message
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions/batch"])
+def test_other_routes_refuse_eah_instead_of_ignoring_it(server: Server, path: str) -> None:
+    messages: list[Any] = [{"role": "user", "content": "Is there a dog?"}]
+    body = {"model": "tiny", "max_tokens": 4, "messages": messages if path == "/v1/messages" else [messages]}
+    assert server.post(path, body)[0] == 200
+    status, answer = server.post(path, body | {"eah": True})
+    assert status == 400
+    assert "eah: this route takes no eah" in answer
+    assert server.post(path, body | {"model": "tiny:eah"})[0] == 404
+
+
 def test_prefix_cache_over_http(server: Server) -> None:
     """Plain traffic keeps its cache, EAH traffic neither reads nor feeds it; by typed field and by plain vllm_xargs."""
     messages = image_message(random_image(55), "Is there a dog in the image? " * 4)

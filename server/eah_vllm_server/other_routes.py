@@ -1,0 +1,48 @@
+"""Routes of vLLM that generate text but take no EAH: they refuse `eah` instead of ignoring it as an unknown field."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BeforeValidator
+from vllm.entrypoints.anthropic.api_router import create_messages
+from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
+from vllm.entrypoints.openai.chat_completion.api_router import create_batch_chat_completion
+from vllm.entrypoints.openai.chat_completion.protocol import BatchChatCompletionRequest
+from vllm.entrypoints.serve.utils.api_utils import validate_json_request
+from vllm.exceptions import VLLMValidationError
+
+router = APIRouter()
+
+
+def _refuse(value: Any) -> None:
+    if value not in (None, False):
+        raise VLLMValidationError(
+            "eah: this route takes no eah; use chat completions, completions or responses", parameter="eah"
+        )
+
+
+RefusedField = Annotated[None, BeforeValidator(_refuse)]
+
+
+class NoEAHMessagesRequest(AnthropicMessagesRequest):
+    """`POST /v1/messages`."""
+
+    eah: RefusedField = None
+
+
+class NoEAHBatchRequest(BatchChatCompletionRequest):
+    """`POST /v1/chat/completions/batch`."""
+
+    eah: RefusedField = None
+
+
+@router.post("/v1/messages", dependencies=[Depends(validate_json_request)])
+async def messages(request: NoEAHMessagesRequest, raw_request: Request) -> Any:
+    """VLLM's Anthropic-style messages."""
+    return await create_messages(request, raw_request)
+
+
+@router.post("/v1/chat/completions/batch", dependencies=[Depends(validate_json_request)])
+async def batch(request: NoEAHBatchRequest, raw_request: Request) -> Any:
+    """VLLM's batched chat completions."""
+    return await create_batch_chat_completion(request, raw_request)
