@@ -47,9 +47,12 @@ class HeadShards:
         return both[:, : local_query.shape[-1]], both[:, local_query.shape[-1] :]
 
 
-def image_columns(spans: Sequence[ImageSpan], *, drop_first: bool = False) -> list[int]:
-    """Prompt positions of the image tokens; `drop_first` leaves out each span's first, as the released `[36:611]`."""
-    return [column for span in spans for column in range(span.start + drop_first, span.stop)]
+def image_columns(spans: Sequence[ImageSpan], device: torch.device, *, drop_first: bool = False) -> Tensor:
+    """Prompt positions of the image tokens, int64; `drop_first` omits each span's first, as the released `[36:611]`.
+
+    Made on the device: a copy from the host would wait for it.
+    """
+    return torch.cat([torch.arange(span.start + drop_first, span.stop, device=device) for span in spans])
 
 
 def random_seed(prompt_token_ids: Sequence[int] | None) -> int:
@@ -80,7 +83,7 @@ def broadcast_source_head(
         shards: where the layer's other heads are.
     """
     settings, released = state.settings, state.settings.preset == "released_code"
-    columns = torch.tensor(image_columns(state.spans, drop_first=released), device=query.device)
+    columns = image_columns(state.spans, query.device, drop_first=released)
     divisor = RELEASED_CODE_DIVISOR - columns if released else None
     received = mean_attention_received(query, key, columns, scale, divisor=divisor)
     sinks = shards.gather_heads(count_sinks(received, settings.sink_threshold(state.prompt_length)))

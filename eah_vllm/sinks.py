@@ -93,10 +93,10 @@ def choose_source_head(
     """
     num_heads = len(sinks)
     if isinstance(rule, int):
-        return torch.tensor(rule, device=sinks.device), torch.tensor(True, device=sinks.device)
+        return torch.full_like(sinks[0], rule), torch.ones_like(sinks[0], dtype=torch.bool)
     head_idx = torch.arange(num_heads, device=sinks.device)
     if rule == "random":
-        source = torch.tensor(random_seed % num_heads, device=sinks.device)
+        source = torch.full_like(sinks[0], random_seed % num_heads)
     elif rule == "sparsest":
         source = (sinks * num_heads + head_idx).argmin()
     else:

@@ -45,16 +45,23 @@ class Recipe:
     size: ModelSize = field(default_factory=ModelSize)
     vision: Stage = Stage("vision", steps=500, batch=64, vision_rate=1e-3)
     answers: Stage = Stage("answers", steps=900, batch=32, vision_rate=2.5e-4, language_rate=1.5e-3)
+    refine: Stage = Stage("refine", steps=320, batch=32, vision_rate=1.5e-4, language_rate=8e-4)
     caption_noise: float = 0.38
     seed: int = 0
     warmup: int = 50
     save_every: int = 100
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """In order."""
+        return self.vision, self.answers, self.refine
 
 
 SMOKE = Recipe(
     size=ModelSize(layers=2, heads=2, hidden=64, mlp=128, vision_layers=2, vision_hidden=64),
     vision=Stage("vision", steps=30, batch=16, vision_rate=3e-3),
     answers=Stage("answers", steps=40, batch=8, vision_rate=1e-3, language_rate=3e-3),
+    refine=Stage("refine", steps=10, batch=8, vision_rate=3e-4, language_rate=1e-3),
     warmup=5,
     save_every=10,
 )
@@ -76,7 +83,7 @@ class Trainer:
         self._packer = Packer(self._tokenizer, IMAGE_TOKENS)
         self.model: LlavaForConditionalGeneration = build_model(recipe.size, len(self._tokenizer))
         self._patch_head = nn.Linear(recipe.size.vision_hidden, len(PATCH_LABELS))
-        self.losses: dict[str, list[float]] = {"vision": [], "answers": []}
+        self.losses: dict[str, list[float]] = {stage.name: [] for stage in recipe.stages}
         self.seconds = 0.0
 
     def run(self, stop_after: int | None = None) -> bool:
@@ -88,13 +95,13 @@ class Trainer:
             self._patch_head.load_state_dict(saved["patch_head"])
             self.losses, self.seconds = saved["losses"], saved["seconds"]
         left = stop_after
-        for stage, loss in ((self.recipe.vision, self._vision_loss), (self.recipe.answers, self._answer_loss)):
+        for stage in self.recipe.stages:
             done = len(self.losses[stage.name])
             steps = stage.steps - done if left is None else min(left, stage.steps - done)
             if steps > 0:
-                self._fit(stage, loss, done, done + steps, saved["optimizer"] if saved and done else None)
+                self._fit(stage, done, done + steps, saved["optimizer"] if saved and done else None)
             left = None if left is None else left - steps
-        if any(len(self.losses[s.name]) < s.steps for s in (self.recipe.vision, self.recipe.answers)):
+        if any(len(self.losses[stage.name]) < stage.steps for stage in self.recipe.stages):
             return False
         self.model.eval()
         save_checkpoint(self.model, self._tokenizer, self._out)
@@ -136,8 +143,9 @@ class Trainer:
                 self._save(optimizer)
 
     def _batches(self, stage: Stage, first: int, end: int) -> Iterator[list[Sample]]:
-        # The second stage goes on where the first ended: every scene of a run is new.
-        before = self.recipe.vision.steps * self.recipe.vision.batch if stage is self.recipe.answers else 0
+        # Each stage goes on where the one before ended: every scene of a run is new.
+        earlier = self.recipe.stages[: self.recipe.stages.index(stage)]
+        before = sum(s.steps * s.batch for s in earlier)
         samples = SceneSamples(before + first * stage.batch, (end - first) * stage.batch, self.recipe.caption_noise)
         return iter(DataLoader(samples, stage.batch, collate_fn=list, num_workers=self._workers))
 

@@ -90,7 +90,7 @@ def test_the_released_code_never_broadcasts_head_zero() -> None:
 def test_the_preset_released_code_chooses_what_the_released_code_chooses(num_tokens: int, seed: int) -> None:
     """LLaVA-1.5's span and thresholds; at 624 and 700 tokens their divisor is not the number of later rows."""
     query, key, _ = random_qkv(seed, num_tokens, num_heads=6, num_kv_heads=6, head_dim=2)
-    columns = torch.tensor(image_columns([ImageSpan(35, 611)], drop_first=True))
+    columns = image_columns([ImageSpan(35, 611)], torch.device("cpu"), drop_first=True)
     assert columns.tolist() == list(range(36, 611))
 
     received = mean_attention_received(query, key, columns, 1.0, divisor=RELEASED_CODE_DIVISOR - columns)
