@@ -1,5 +1,6 @@
 """`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on."""
 
+import argparse
 import os
 import sys
 from importlib.metadata import entry_points
@@ -57,6 +58,20 @@ def complete(argv: list[str]) -> list[str]:
     return arguments
 
 
+def limit_cpu_memory(arguments: argparse.Namespace) -> None:
+    """On a CPU, take 4 GiB for the KV cache unless told otherwise.
+
+    vLLM's default, a share of all memory, is a GPU's: it refuses to start beside any other large process.
+    """
+    from vllm.config import CacheConfig
+    from vllm.platforms import current_platform
+
+    said = arguments.kv_cache_memory_bytes is not None or "VLLM_CPU_KVCACHE_SPACE" in os.environ
+    said = said or arguments.gpu_memory_utilization != CacheConfig.gpu_memory_utilization
+    if current_platform.is_cpu() and not said:
+        arguments.kv_cache_memory_bytes = 4 << 30
+
+
 def main() -> None:
     """Console script `eah-vllm`."""
     if sys.argv[1:2] != ["serve"]:
@@ -74,6 +89,7 @@ def main() -> None:
     command = ServeSubcommand()
     command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
     arguments = parser.parse_args()
+    limit_cpu_memory(arguments)
     command.validate(arguments)
     command.cmd(arguments)
 
