@@ -1,4 +1,4 @@
-"""Trains the built-in model from nothing: first the vision tower on patch labels, then the whole model on answers.
+"""Trains the built-in model from nothing: the vision tower on patch labels, then the whole model on answers, twice.
 
 Interrupt it at any time; the same command goes on from the last saved step.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,10 @@ from eah_vllm.scenes.tokenizer import build_tokenizer
 
 @dataclass(frozen=True)
 class Stage:
-    """One phase of training; learning rates are peaks of a warm-up and cosine schedule."""
+    """One phase of training; learning rates are peaks of a warm-up and cosine schedule.
+
+    Without a language rate, the vision tower alone learns to label patches.
+    """
 
     name: str
     steps: int
@@ -110,14 +113,8 @@ class Trainer:
         self._state_file.unlink(missing_ok=True)
         return True
 
-    def _fit(
-        self,
-        stage: Stage,
-        loss_of: Callable[[list[Sample]], Tensor],
-        first: int,
-        end: int,
-        saved: dict[str, Any] | None,
-    ) -> None:
+    def _fit(self, stage: Stage, first: int, end: int, saved: dict[str, Any] | None) -> None:
+        loss_of = self._answer_loss if stage.language_rate else self._vision_loss
         optimizer = self._optimizer(stage)
         if saved:
             optimizer.load_state_dict(saved)

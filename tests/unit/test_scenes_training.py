@@ -22,6 +22,7 @@ TINY = replace(
     SMOKE,
     vision=replace(SMOKE.vision, steps=3, batch=4),
     answers=replace(SMOKE.answers, steps=3, batch=3),
+    refine=replace(SMOKE.refine, steps=2, batch=3),
     save_every=1,
 )
 
@@ -127,7 +128,7 @@ def test_weights_have_the_names_of_the_public_checkpoints() -> None:
     assert hub_name("lm_head.weight") == "language_model.lm_head.weight"
 
 
-@pytest.mark.parametrize("stop", [2, 3, 5])
+@pytest.mark.parametrize("stop", [2, 3, 5, 7])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, checkpoint: Path, stop: int) -> None:
     assert not Trainer(TINY, tmp_path, workers=0).run(stop_after=stop)
     assert Trainer(TINY, tmp_path, workers=0).run()
