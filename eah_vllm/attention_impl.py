@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 from vllm.config import VllmConfig
 from vllm.distributed import (
@@ -13,8 +14,12 @@ from vllm.distributed import (
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.models.utils import extract_layer_index
 
-from eah_vllm.eah import HeadShards, broadcast_source_head
+from eah_vllm.batch_plan import PrefillSlice
+from eah_vllm.eah import HeadShards, broadcast_head, choose_head
+from eah_vllm.engine_config import engine_settings
 from eah_vllm.intervention import Intervention
+from eah_vllm.prefix_attention import READABLE_IMPLS, attend_after_prefix
+from eah_vllm.report import PREFIX_CACHED
 
 
 class EAHAttentionMixin:
@@ -26,6 +31,7 @@ class EAHAttentionMixin:
     eah: Intervention
     eah_layer: int
     eah_shards: HeadShards
+    scale: float
 
     def forward(
         self,
@@ -43,25 +49,42 @@ class EAHAttentionMixin:
 
         Shapes: query and output `[tokens, num_heads, head_dim]`, key and value `[tokens, num_kv_heads, head_dim]`.
         """
-        result: Tensor = super().forward(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)  # type: ignore[misc]
+        result = self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
         if attn_metadata is None:  # a profiling run
             return result
         for piece in self.eah.plan.for_layer(self.eah_layer):
-            rows = slice(piece.row_start, piece.row_start + piece.state.prompt_length)
+            rows = slice(piece.row_start, piece.row_start + piece.num_rows)
             prompt_query = query[rows]
             if prompt_query.dtype.itemsize == 1:  # FP8 KV cache: this query arrives quantized
                 prompt_query = prompt_query.to(key.dtype) * layer._q_scale
-            broadcast_source_head(
-                piece.state,
-                self.eah_layer,
-                prompt_query,
-                key[rows],
-                value[rows],
-                output[rows],
-                self.scale,  # type: ignore[attr-defined]
-                self.eah_shards,
-            )
+            choice, recorded = self._choice(piece, prompt_query, key[rows])
+            if choice is None:
+                continue
+            if piece.num_cached == 0:
+                changed = broadcast_head(choice[0], prompt_query, key[rows], value[rows], self.scale, self.eah_shards)
+            else:
+                prompt = prompt_query, key[rows], value[rows]
+                changed = attend_after_prefix(self, layer, *prompt, kv_cache, attn_metadata, choice[0], piece)
+            output[rows] = torch.where(choice[3].bool(), changed, output[rows])
+            self.eah.note(piece, self.eah_layer, choice, reused=recorded)
         return result
+
+    def plain_attention(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The backend's own `forward`."""
+        result: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
+        return result
+
+    def _choice(self, piece: PrefillSlice, query: Tensor, key: Tensor) -> tuple[Tensor | None, bool]:
+        """As from `choose_head`, and whether an earlier request recorded it; None where nothing can be chosen."""
+        state, recorded = piece.state, self.eah.recorded.get(piece.state.record, self.eah_layer)
+        if recorded is not None:
+            return recorded, True
+        if piece.num_cached > 0:
+            state.reason = PREFIX_CACHED
+            return None, False
+        choice = choose_head(state, self.eah_layer, query, key, self.scale, self.eah_shards)
+        self.eah.recorded.put(state.record, self.eah_layer, choice)
+        return choice, False
 
     def fused_output_quant_supported(self, quant_key: Any) -> bool:
         """No: EAH rewrites rows of the unquantized output."""
@@ -72,6 +95,10 @@ class EAHAttentionMixin:
         return False
 
     def fused_qk_norm_rope_kvcache_supported(self) -> bool:
+        """No: EAH needs the query and key after rotary embedding."""
+        return False
+
+    def fused_qk_norm_mrope_kvcache_supported(self) -> bool:
         """No: EAH needs the query and key after rotary embedding."""
         return False
 
@@ -100,6 +127,11 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
         if not _is_plain_causal(attention):
             intervention.unsupported_layers.add(layer)
             continue
+        impl_name = type(attention.impl).__name__
+        if engine_settings(vllm_config).prefix_reuse and impl_name not in READABLE_IMPLS:
+            raise ValueError(
+                f"EAH (eah_vllm) cannot run here: prefix_reuse cannot read the KV cache of {impl_name}; leave it off."
+            )
         # The same state under a subclass: building a new implementation would need the backend's constructor arguments.
         wrapped: Any = object.__new__(eah_impl_class(type(attention.impl)))
         wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)

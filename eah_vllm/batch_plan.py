@@ -9,10 +9,17 @@ from eah_vllm.request_state import RequestState, RequestTable
 
 @dataclass(frozen=True, slots=True)
 class PrefillSlice:
-    """The whole prompt of one request, as rows `row_start` to `row_start + state.prompt_length` of the batch."""
+    """The rest of one request's prompt after `num_cached` tokens, as `num_rows` rows of the batch from `row_start`."""
 
     state: RequestState
     row_start: int
+    batch_idx: int
+    num_cached: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """Prompt rows in this step."""
+        return self.state.prompt_length - self.num_cached
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,10 @@ def plan_batch(
     num_computed_tokens: Sequence[int],
     num_scheduled_tokens: Sequence[int],
 ) -> BatchPlan:
-    """Plan a step. Choosing a head needs every prompt row, so a prompt that is not whole in this step is not changed.
+    """Plan a step.
+
+    Choosing a head needs every prompt row. So a prompt that is not whole in this step is not changed, unless the rest
+    of it lies in the prefix cache, with a recorded head.
 
     Rows past the prompt (generated tokens, also when a preempted request computes them again) are never part of a
     slice: the prompt's length decides, not whether the step is a prefill.
@@ -57,14 +67,17 @@ def plan_batch(
             continue
         first, stop = int(num_computed_tokens[idx]), int(num_computed_tokens[idx]) + int(num_scheduled_tokens[idx])
         if first >= state.prompt_length:
+            # Nothing read of it in this life: it ran before a preemption, and its prompt is cached.
+            state.counted = state.counted or (not state.outcomes and state.reason is None)
             continue
-        state.counted = state.counted or (first == 0 and stop > state.prompt_length)
+        state.counted = state.counted or stop > state.prompt_length  # it ran before a preemption
         if not state.spans:
             state.reason = report.NO_IMAGE
         elif state.reason == report.UNSUPPORTED_ATTENTION:
             continue
-        elif first == 0 and stop >= state.prompt_length:
-            slices.append(PrefillSlice(state, int(row_starts[idx])))
+        elif stop >= state.prompt_length and (first == 0 or state.record is not None):
+            slices.append(PrefillSlice(state, int(row_starts[idx]), idx, first))
         else:
             state.reason = state.reason or (report.PREFIX_CACHED if first > 0 else report.PROMPT_SPLIT)
-    return BatchPlan(tuple(slices)) if slices else NO_WORK
+    # A prompt may read blocks that another one writes, and record the head of, in this very step.
+    return BatchPlan(tuple(sorted(slices, key=lambda piece: piece.num_cached > 0))) if slices else NO_WORK

@@ -38,13 +38,30 @@ class HeadShards:
         """The source head's query and key on every rank, from the one rank that holds it."""
         if self.num_ranks == 1:
             return head_query_key(query, key, head)
-        local_head = head - self.rank * query.shape[1]
-        mine = (local_head >= 0) & (local_head < query.shape[1])
-        local_query, local_key = head_query_key(query, key, local_head.clamp(0, query.shape[1] - 1))
+        mine, local_head = self._find(head, query.shape[1])
+        both = self._share(torch.cat(head_query_key(query, key, local_head), dim=-1), mine)
+        return both[:, : query.shape[-1]], both[:, query.shape[-1] :]
+
+    def take_group(self, per_kv_head: Tensor, head: Tensor, num_heads: int) -> Tensor:
+        """What the source head's group holds, `[n, local kv heads, ...]` -> `[n, ...]`, on every rank.
+
+        Args:
+            per_kv_head: of this rank.
+            head: the source head, int64 scalar.
+            num_heads: query heads of a rank.
+        """
+        mine, local_head = self._find(head, num_heads)
+        kv_head = torch.div(local_head, num_heads // per_kv_head.shape[1], rounding_mode="floor")
+        group = per_kv_head.index_select(1, kv_head.view(1))[:, 0]
+        return group if self.num_ranks == 1 else self._share(group, mine)
+
+    def _find(self, head: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+        local_head = head - self.rank * num_heads
+        return (local_head >= 0) & (local_head < num_heads), local_head.clamp(0, num_heads - 1)
+
+    def _share(self, local: Tensor, mine: Tensor) -> Tensor:
         # Adding zeros is exact, so every rank gets the owner's bits; the owner is known on the device only.
-        both = torch.cat((local_query, local_key), dim=-1)
-        both = self.all_reduce(torch.where(mine, both, torch.zeros_like(both)))
-        return both[:, : local_query.shape[-1]], both[:, local_query.shape[-1] :]
+        return self.all_reduce(torch.where(mine, local, torch.zeros_like(local)))
 
 
 def image_columns(spans: Sequence[ImageSpan], device: torch.device, *, drop_first: bool = False) -> Tensor:
@@ -60,25 +77,18 @@ def random_seed(prompt_token_ids: Sequence[int] | None) -> int:
     return zlib.crc32(repr(list(prompt_token_ids or ())).encode())
 
 
-def broadcast_source_head(
-    state: RequestState,
-    layer: int,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    output: Tensor,
-    scale: float,
-    shards: HeadShards,
-) -> None:
-    """Apply EAH (arXiv 2411.09968) to one prompt in one layer: overwrite `output` where a source head is found.
+def choose_head(
+    state: RequestState, layer: int, query: Tensor, key: Tensor, scale: float, shards: HeadShards
+) -> Tensor:
+    """Choose the source head of one prompt in one layer (arXiv 2411.09968).
+
+    Returns int64 `[source head, its sinks, most sinks of any head, broadcast or not]`, on the query's device.
 
     Args:
-        state: the request; its outcome for this layer is recorded in it.
+        state: the request.
         layer: decoder layer, 0-based.
         query: `[S, local heads, head_dim]`, the whole prompt's, after rotary embedding.
         key: `[S, local kv heads, head_dim]`.
-        value: `[S, local kv heads, value_dim]`.
-        output: `[S, local heads, value_dim]`, ordinary attention's result; changed in place.
         scale: factor on the scores before the softmax.
         shards: where the layer's other heads are.
     """
@@ -95,20 +105,33 @@ def broadcast_source_head(
         head_zero_wins=not released,
         random_seed=state.random_seed + layer,
     )
+    return torch.stack((source, sinks[source], sinks.max(), broadcast))
+
+
+def broadcast_head(
+    source: Tensor, query: Tensor, key: Tensor, value: Tensor, scale: float, shards: HeadShards
+) -> Tensor:
+    """Attention of one whole prompt with the source head's map for every head: `[S, local heads, value_dim]`.
+
+    Args:
+        source: the source head, int64 scalar on the query's device.
+        query: `[S, local heads, head_dim]`.
+        key: `[S, local kv heads, head_dim]`.
+        value: `[S, local kv heads, value_dim]`.
+        scale: factor on the scores before the softmax.
+        shards: where the layer's other heads are.
+    """
     source_query, source_key = shards.take_head(query, key, source)
-    changed = broadcast_attention(source_query, source_key, value, query.shape[1], scale)
-    output.copy_(torch.where(broadcast, changed, output))
-    state.outcomes[layer] = _outcome(
-        layer, state.image_tokens, torch.stack((source, sinks[source], sinks.max(), broadcast))
-    )
+    return broadcast_attention(source_query, source_key, value, query.shape[1], scale)
 
 
-def _outcome(layer: int, image_tokens: int, numbers: Tensor) -> LayerOutcome:
+def layer_outcome(layer: int, image_tokens: int, numbers: Tensor, *, reused: bool) -> LayerOutcome:
+    """Keep what a layer did for the report, without waiting for the device; `numbers` as from `choose_head`."""
     if numbers.device.type == "cpu":
-        return LayerOutcome(layer, image_tokens, numbers)
+        return LayerOutcome(layer, image_tokens, numbers, reused=reused)
     # Read when the report is collected; waiting here would stall the step.
     on_host = torch.empty_like(numbers, device="cpu", pin_memory=True)
     on_host.copy_(numbers, non_blocking=True)
     copied = torch.Event(numbers.device)
     copied.record()
-    return LayerOutcome(layer, image_tokens, on_host, copied)
+    return LayerOutcome(layer, image_tokens, on_host, copied, reused)

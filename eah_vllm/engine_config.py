@@ -1,17 +1,21 @@
 """What an engine's configuration says of EAH, and vLLM's hook that adapts or refuses the configuration at start."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
-from vllm.config import CUDAGraphMode, ModelConfig, VllmConfig
+from vllm.config import ModelConfig, VllmConfig
 from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
+from vllm.utils.torch_utils import is_quantized_kv_cache
 
-from eah_vllm.options import EAHOptions, EngineDefaults
-from eah_vllm.settings import ModelShape, resolve
+from eah_vllm import __version__
+from eah_vllm.options import EAHOptions, EngineDefaults, OptionError
+from eah_vllm.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
+from eah_vllm.settings import METHOD_VERSION, ModelShape, resolve
 
 logger = init_logger(__name__)
+Options = TypeVar("Options", bound=EAHOptions)
 
 
 def model_shape(model_config: ModelConfig) -> ModelShape:
@@ -24,20 +28,38 @@ def engine_settings(vllm_config: VllmConfig) -> EngineDefaults:
     """`--additional-config '{"eah": {...}}'`.
 
     Raises:
-        ValueError: an unknown field or a bad value.
+        ValueError: an unknown field or a bad value, naming it.
     """
     additional: Any = vllm_config.additional_config
     fields = additional.get("eah", {}) if isinstance(additional, dict) else {}
-    try:
-        return EngineDefaults(**fields)
-    except (ValidationError, TypeError) as error:
-        raise ValueError(f"--additional-config eah: {error}") from error
+    return _read(EngineDefaults, fields, "--additional-config eah")
 
 
 def engine_defaults(vllm_config: VllmConfig) -> EAHOptions:
     """The server's option defaults, over those that the checkpoint carries in its `config.json` (field `eah`)."""
-    of_checkpoint = EAHOptions(**getattr(vllm_config.model_config.hf_config, "eah", {}))
-    return engine_settings(vllm_config).options().over(of_checkpoint)
+    fields = getattr(vllm_config.model_config.hf_config, "eah", {})
+    return engine_settings(vllm_config).options().over(_read(EAHOptions, fields, "the checkpoint's config.json: eah"))
+
+
+def identity(vllm_config: VllmConfig) -> str:
+    """What must be the same in all processes of one server: data-parallel engines may run on several machines."""
+    settings, defaults = engine_settings(vllm_config), engine_defaults(vllm_config)
+    return f"eah_vllm {__version__}, method {METHOD_VERSION}, {settings!r}, {defaults!r}"
+
+
+def _read(schema: type[Options], fields: Any, where: str) -> Options:
+    if not isinstance(fields, dict):
+        raise ValueError(f"{where} must be an object of options, got {fields!r}")
+    unknown = sorted(set(fields) - set(schema.model_fields))
+    if unknown:
+        raise ValueError(f"{where}.{unknown[0]}: unknown option; known are {', '.join(schema.model_fields)}")
+    try:
+        return schema(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = first["loc"][0] if first["loc"] else "relative_threshold"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}.{field}: {message}, got {fields.get(field)!r}") from None
 
 
 class EAHConfigHook(VerifyAndUpdateConfig):
@@ -52,11 +74,12 @@ class EAHConfigHook(VerifyAndUpdateConfig):
         """
         shape = model_shape(vllm_config.model_config)
         _check_defaults(engine_defaults(vllm_config), shape)
-        _refuse_unsupported(vllm_config)
+        refuse_unsupported(vllm_config)
+        _check_prefix_reuse(engine_settings(vllm_config), vllm_config.cache_config.cache_dtype)
         if not engine_settings(vllm_config).chunked_prefill:
             _whole_prompts(vllm_config)
-        vllm_config.parallel_config.worker_cls = _worker_class(vllm_config.parallel_config.worker_cls)
-        vllm_config.scheduler_config.scheduler_cls = "eah_vllm.scheduler.make_scheduler"
+        vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
+        vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
         runner = "V2" if vllm_config.use_v2_model_runner else "V1"
         admission = f"eah_vllm.admission:{runner}Admission_{shape.num_layers}_{shape.num_heads}"
         processors = list(vllm_config.model_config.logits_processors or [])
@@ -66,33 +89,24 @@ class EAHConfigHook(VerifyAndUpdateConfig):
 
 def _check_defaults(defaults: EAHOptions, shape: ModelShape) -> None:
     # The `paper` preset's layer 1 must exist too, or a bare `eah: true` could never be answered.
-    resolve(EAHOptions(), defaults, shape)
+    try:
+        resolve(EAHOptions(), defaults, shape)
+    except OptionError as error:
+        option = f'--additional-config \'{{"eah": {{"{error.field.removeprefix("eah.")}": ...}}}}\''
+        raise ValueError(f"EAH (eah_vllm) cannot run here: default {error}; set another with {option}.") from None
 
 
-def _refuse_unsupported(vllm_config: VllmConfig) -> None:
-    parallel, scheduler = vllm_config.parallel_config, vllm_config.scheduler_config
-    refusals = {
-        "--decode-context-parallel-size spreads one head's keys over ranks; set it to 1": (
-            parallel.decode_context_parallel_size not in (None, 1)
-        ),
-        "--prefill-context-parallel-size spreads a prompt's rows over ranks; set it to 1": (
-            parallel.prefill_context_parallel_size > 1
-        ),
-        "--pipeline-parallel-size above 1 is not supported yet; set it to 1": parallel.pipeline_parallel_size > 1,
-        "--enable-dbo runs a batch in two halves; leave it off": parallel.enable_dbo,
-        "--scheduler-cls is taken, but EAH must isolate its prefix cache there; leave it unset": (
-            scheduler.scheduler_cls not in (None, "eah_vllm.scheduler.make_scheduler")
-        ),
-        "cudagraph_mode FULL captures prompts too; use FULL_AND_PIECEWISE (the default)": (
-            vllm_config.compilation_config.cudagraph_mode == CUDAGraphMode.FULL
-        ),
-        "speculative decoding on Model Runner V1 accepts no request check; use Model Runner V2": (
-            vllm_config.speculative_config is not None and not vllm_config.use_v2_model_runner
-        ),
-    }
-    for sentence, refused in refusals.items():
-        if refused:
-            raise ValueError(f"EAH (eah_vllm) cannot run here: {sentence}, or switch EAH off with EAH_DISABLE=1.")
+def _check_prefix_reuse(settings: EngineDefaults, kv_cache_dtype: str) -> None:
+    if settings.prefix_reuse and settings.chunked_prefill:
+        raise ValueError(
+            "EAH (eah_vllm) cannot run here: eah.prefix_reuse needs whole prompts; leave eah.chunked_prefill off, or "
+            "eah.prefix_reuse."
+        )
+    if settings.prefix_reuse and is_quantized_kv_cache(kv_cache_dtype):
+        raise ValueError(
+            f"EAH (eah_vllm) cannot run here: eah.prefix_reuse cannot read --kv-cache-dtype {kv_cache_dtype}; leave "
+            "one of them unset."
+        )
 
 
 def _whole_prompts(vllm_config: VllmConfig) -> None:
@@ -100,21 +114,17 @@ def _whole_prompts(vllm_config: VllmConfig) -> None:
     scheduler, max_model_len = vllm_config.scheduler_config, vllm_config.model_config.max_model_len
     scheduler.enable_chunked_prefill = False
     scheduler.long_prefill_token_threshold = 0
-    # Running requests take a token each, so a full-length prompt needs room beside them.
-    room = max_model_len + scheduler.max_num_seqs
+    # Running requests take a token each, and drafts, so a full-length prompt needs room beside them; without it, it
+    # would wait for ever, and all behind it.
+    speculative = vllm_config.speculative_config
+    drafted = speculative.num_speculative_tokens + speculative.max_num_new_slots_for_drafting if speculative else 0
+    room = max_model_len + scheduler.max_num_seqs * (1 + drafted) + drafted
     scheduler.max_num_batched_tokens = max(scheduler.max_num_batched_tokens, room)
+    if scheduler.max_num_scheduled_tokens is not None:
+        scheduler.max_num_scheduled_tokens = max(scheduler.max_num_scheduled_tokens, room)
     scheduler.max_num_encoder_input_tokens = max(scheduler.max_num_encoder_input_tokens, room)
     scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, room)
     logger.info_once(
         "EAH: chunked prefill is off and max_num_batched_tokens is %d, so that a prompt is computed in one step.",
         scheduler.max_num_batched_tokens,
     )
-
-
-def _worker_class(configured: str) -> str:
-    ours = "eah_vllm.cpu_worker.EAHCPUWorker" if current_platform.is_cpu() else "eah_vllm.gpu_worker.EAHGPUWorker"
-    if configured not in ("auto", ours):
-        raise ValueError(f"EAH (eah_vllm) cannot run here: --worker-cls {configured} is not known; leave it unset.")
-    if not (current_platform.is_cpu() or current_platform.is_cuda_alike()):
-        raise ValueError(f"EAH (eah_vllm) cannot run here: platform {current_platform.device_name} is not known.")
-    return ours

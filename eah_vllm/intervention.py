@@ -4,13 +4,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
-from eah_vllm.eah import random_seed
-from eah_vllm.options import EAHOptions, from_extra_args
+from torch import Tensor
+
+from eah_vllm.batch_plan import NO_WORK, BatchPlan, PrefillSlice, plan_batch
+from eah_vllm.eah import layer_outcome, random_seed
+from eah_vllm.options import RECORD_FIELD, EAHOptions, from_extra_args
+from eah_vllm.recorded_heads import RecordedHeads
 from eah_vllm.report import UNSUPPORTED_ATTENTION
 from eah_vllm.request_state import RequestState, RequestTable
 from eah_vllm.settings import ModelShape, resolve
 from eah_vllm.spans import image_spans
+from eah_vllm.trace import Trace
 
 NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": {}, "source_heads": [], "running": 0}
 
@@ -34,12 +38,14 @@ class NewRequest(Protocol):
 class Intervention:
     """EAH in one worker process."""
 
-    def __init__(self, defaults: EAHOptions, shape: ModelShape) -> None:
+    def __init__(self, defaults: EAHOptions, shape: ModelShape, trace: Trace | None = None) -> None:
         self.defaults = defaults
         self.shape = shape
         self.unsupported_layers: set[int] = set()
         """Layers whose attention EAH cannot change."""
         self.table = RequestTable()
+        self.recorded = RecordedHeads()
+        self.trace = trace
         self._plan: BatchPlan | Callable[[], BatchPlan] = NO_WORK
 
     def add_request(self, new: NewRequest) -> None:
@@ -55,7 +61,8 @@ class Intervention:
         settings = resolve(options, self.defaults, self.shape, tag)
         positions = [feature.mm_position for feature in new.mm_features if feature.modality == "image"]
         spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
-        state = RequestState(new.req_id, settings, new.prompt_len, spans, random_seed(new.prompt_token_ids))
+        seed, record = random_seed(new.prompt_token_ids), new.sampling_params.extra_args.get(RECORD_FIELD)
+        state = RequestState(new.req_id, settings, new.prompt_len, spans, seed, record)
         if spans and self.unsupported_layers.intersection(settings.layers):
             state.reason = UNSUPPORTED_ATTENTION
         self.table.add(state)
@@ -89,6 +96,26 @@ class Intervention:
             yield
         finally:
             self._plan = NO_WORK
+
+    def note(self, piece: PrefillSlice, layer: int, choice: Tensor, *, reused: bool) -> None:
+        """Keep what a layer did to a prompt, for its report and the trace; `choice` as from `eah.choose_head`."""
+        state = piece.state
+        state.outcomes[layer] = layer_outcome(layer, state.image_tokens, choice, reused=reused)
+        if self.trace is None:
+            return
+        head, sinks, _, broadcast = choice.tolist()
+        if broadcast:
+            self.trace.write(
+                {
+                    "request": state.req_id,
+                    "layer": layer,
+                    "rows": [piece.num_cached, state.prompt_length],
+                    "spans": [[span.start, span.stop] for span in state.spans],
+                    "head": head,
+                    "sinks": sinks,
+                    "reused": reused,
+                }
+            )
 
     def collect(self, tags: list[str]) -> Mapping[str, Any]:
         """Reports by tag, and counts since the last call, as plain data for the wire."""

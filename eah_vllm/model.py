@@ -3,6 +3,7 @@
 from typing import Any
 
 from vllm.config import VllmConfig
+from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.model_executor.models.llava import (
     LlavaDummyInputsBuilder,
     LlavaForConditionalGeneration,
@@ -14,6 +15,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from eah_vllm.attention_impl import wrap_decoder_layers
 from eah_vllm.engine_config import engine_defaults, model_shape
 from eah_vllm.intervention import Intervention
+from eah_vllm.trace import open_trace
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -26,7 +28,9 @@ class EAHLlavaForConditionalGeneration(LlavaForConditionalGeneration):
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
-        self.eah = Intervention(engine_defaults(vllm_config), model_shape(vllm_config.model_config))
+        runner = "V2" if vllm_config.use_v2_model_runner else "V1"
+        trace = open_trace({"runner": runner, "rank": get_tensor_model_parallel_rank()})
+        self.eah = Intervention(engine_defaults(vllm_config), model_shape(vllm_config.model_config), trace)
         wrap_decoder_layers(vllm_config, f"{prefix}.language_model." if prefix else "language_model.", self.eah)
 
     @classmethod

@@ -8,6 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 WIRE_NAME = "eah"
 WIRE_PREFIX = "eah_"
 TAG_FIELD = "tag"
+RECORD_FIELD = "eah/record"
+"""Set by our scheduler for our workers; whatever a caller puts there is overwritten."""
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
@@ -66,6 +68,10 @@ class EngineDefaults(EAHOptions):
 
     chunked_prefill: bool = Field(
         False, description="keep chunked prefill on; a prompt that it splits is answered without EAH and says so"
+    )
+
+    prefix_reuse: bool = Field(
+        False, description="EAH prompts may read the prefix cache, with the source head chosen when it was written"
     )
 
     def options(self) -> EAHOptions:

@@ -31,7 +31,8 @@ class LayerReport:
     """One layer of one request.
 
     `head` is the source head, None where nothing was broadcast; `sinks` its vision sinks (where nothing was broadcast,
-    those of the head the rule chose); `density` is `sinks / image_tokens`.
+    those of the head the rule chose); `density` is `sinks / image_tokens`. `reused`: chosen by an earlier request with
+    the same image prefix (`prefix_reuse`), part of the JSON form only where it is true.
     """
 
     layer: int
@@ -39,6 +40,12 @@ class LayerReport:
     sinks: int
     image_tokens: int
     density: float
+    reused: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        fields = asdict(self)
+        return fields if self.reused else {name: value for name, value in fields.items() if name != "reused"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class EAHReport:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form."""
-        return asdict(self) | {"layers": [asdict(layer) for layer in self.layers]}
+        return {"applied": self.applied, "reason": self.reason, "layers": [layer.to_dict() for layer in self.layers]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "EAHReport":

@@ -25,6 +25,8 @@ class LayerOutcome:
     """On the host; its copy from the device may still be under way."""
     copied: torch.Event | None = None
     """Passed once `numbers` may be read; None when there was nothing to wait for."""
+    reused: bool = False
+    """The head was recorded by an earlier request with the same image prefix."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,8 @@ class RequestState:
     prompt_length: int
     spans: tuple[ImageSpan, ...]
     random_seed: int = 0
+    record: str | None = None
+    """Names the cached prefix whose recorded heads it uses, or records; None without `prefix_reuse`."""
     reason: str | None = None
     """Why no layer can be changed, once that is known."""
     outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
@@ -65,7 +69,9 @@ class RequestState:
             if self.settings.preset == "released_code" and most_sinks > 0 and head == 0:
                 reason = report.HEAD_ZERO
         density = sinks / outcome.image_tokens if outcome.image_tokens else 0.0
-        layer = LayerReport(outcome.layer, head if broadcast else None, sinks, outcome.image_tokens, density)
+        layer = LayerReport(
+            outcome.layer, head if broadcast else None, sinks, outcome.image_tokens, density, outcome.reused
+        )
         return layer, reason
 
 
@@ -84,6 +90,10 @@ class RequestTable:
     def add(self, state: RequestState) -> None:
         """Start to follow a request; one that was preempted is added again."""
         self._running[state.req_id] = state
+        before = self._uncollected.get(state.settings.tag or "")
+        if before is not None and before.req_id == state.req_id:
+            # Preempted: the prompt may now come from the cache, and no layer will report on it again.
+            state.outcomes.update(before.outcomes)
         if state.settings.report and state.settings.tag is not None:
             self._uncollected[state.settings.tag] = state
             while len(self._uncollected) > MAX_UNCOLLECTED:

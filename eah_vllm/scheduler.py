@@ -1,5 +1,6 @@
 """Keeps the KV cache of EAH requests apart from everybody else's, in the engine process, for every way in."""
 
+import copy
 import hashlib
 from typing import Any
 
@@ -8,27 +9,48 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
-from eah_vllm.engine_config import engine_defaults, model_shape
-from eah_vllm.options import from_extra_args
+from eah_vllm.engine_config import engine_defaults, engine_settings, model_shape
+from eah_vllm.options import RECORD_FIELD, from_extra_args
+from eah_vllm.prefix_records import PrefixRecords, prefix_key
 from eah_vllm.settings import resolve
 
 
-def isolate(request: Request, vllm_config: VllmConfig) -> None:
-    """Give an EAH request block hashes of its own, and keep it from reading cached prefixes.
+def isolate(request: Request, vllm_config: VllmConfig, records: PrefixRecords | None) -> None:
+    """Give an EAH request block hashes of its own, and keep it from reading cached prefixes that others wrote.
 
     KV of the layers after an EAH layer depends on the settings, so blocks may be shared only between requests of equal
-    settings. Reading is off because choosing the head needs every row of the prompt. Requests without EAH keep
-    vLLM's hashes and share with all other plain traffic.
+    settings. Choosing the head needs every row of the prompt, so nothing is read at all unless `records` names the
+    blocks that were written with one choice of heads. Requests without EAH keep vLLM's hashes and share with all other
+    plain traffic.
     """
-    asked = from_extra_args(request.sampling_params.extra_args) if request.sampling_params is not None else None
-    if asked is None:
+    params = request.sampling_params
+    asked = from_extra_args(params.extra_args) if params is not None else None
+    if params is None or asked is None:
         return
     settings = resolve(asked[0], engine_defaults(vllm_config), model_shape(vllm_config.model_config))
-    salt = f"{settings.fingerprint()}\n{request.cache_salt or ''}"
+    record = None
+    if records is not None and _has_image(request):
+        record = records.record_of(_prefix_key(request, settings.fingerprint()))
+    else:
+        request.skip_reading_prefix_cache = True
+    salt = f"{settings.fingerprint()}\n{request.cache_salt or ''}\n{record or ''}"
     request.cache_salt = hashlib.sha256(salt.encode()).hexdigest()
-    request.skip_reading_prefix_cache = True
     request.block_hashes.clear()
     request.update_block_hashes()
+    params = copy.copy(params)
+    params.extra_args = {**(params.extra_args or {}), RECORD_FIELD: record}
+    request.sampling_params = params
+
+
+def _has_image(request: Request) -> bool:
+    return any(feature.modality == "image" for feature in request.mm_features)
+
+
+def _prefix_key(request: Request, fingerprint: str) -> str:
+    end = max(f.mm_position.offset + f.mm_position.length for f in request.mm_features if f.modality == "image")
+    lora = request.lora_request.lora_name if request.lora_request else ""
+    contents = [feature.identifier for feature in request.mm_features]
+    return prefix_key(fingerprint, request.cache_salt or "", lora, (request.prompt_token_ids or [])[:end], contents)
 
 
 class EAHSchedulerMixin:
@@ -36,10 +58,21 @@ class EAHSchedulerMixin:
 
     vllm_config: VllmConfig
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.eah_records = PrefixRecords() if engine_settings(self.vllm_config).prefix_reuse else None
+
     def add_request(self, request: Request) -> Any:
         """Isolate, then queue."""
-        isolate(request, self.vllm_config)
+        isolate(request, self.vllm_config, self.eah_records)
         return super().add_request(request)  # type: ignore[misc]
+
+    def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:
+        """Also forget the recorded heads: the weights may have changed."""
+        if self.eah_records is not None:
+            self.eah_records.clear()
+        reset: bool = super().reset_prefix_cache(*args, **kwargs)  # type: ignore[misc]
+        return reset
 
 
 class EAHScheduler(EAHSchedulerMixin, Scheduler):

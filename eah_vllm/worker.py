@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
+from vllm.config import VllmConfig
 from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.v1.core.sched.output import SchedulerOutput
 
 from eah_vllm.batch_plan import BatchPlan
+from eah_vllm.engine_config import identity
 from eah_vllm.intervention import NOTHING_COLLECTED, Intervention
+from eah_vllm.refusals import refuse_resolved
 
 
 class EAHWorkerMixin:
@@ -15,12 +18,22 @@ class EAHWorkerMixin:
 
     model_runner: Any
     use_v2_model_runner: bool
+    vllm_config: VllmConfig
+
+    def init_device(self) -> None:
+        """Called before the model is loaded."""
+        refuse_resolved(self.vllm_config)
+        super().init_device()  # type: ignore[misc]
 
     @property
     def eah(self) -> Intervention:
         """The model's intervention."""
         intervention: Intervention = self.get_model().eah  # type: ignore[attr-defined]
         return intervention
+
+    def eah_identity(self) -> str:
+        """RPC: what must be the same in every process that serves one model."""
+        return identity(self.vllm_config)
 
     def eah_collect(self, tags: list[str]) -> Mapping[str, Any]:
         """RPC: reports of these tags, and counts since the last call; from one of the ranks that hold the same."""

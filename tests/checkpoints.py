@@ -20,6 +20,7 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    MistralConfig,
 )
 
 from tests.checkpoint_tokenizer import (
@@ -50,6 +51,8 @@ class Geometry:
     vision_hidden_size: int = 64
     vision_layers: int = 3
     max_position_embeddings: int = 2048
+    sliding_window: int | None = None
+    """Tokens that a row sees, itself included; makes the language model a Mistral, a Llama has none."""
 
     @property
     def num_image_tokens(self) -> int:
@@ -64,6 +67,10 @@ UNUSUAL = Geometry(
 )
 # All sharded dimensions are even, and ranks hold whole key/value heads.
 TENSOR_PARALLEL_2 = Geometry(num_kv_heads=4, hidden_size=128)
+# Fewer key/value heads than ranks: each rank has a copy of the only one.
+ONE_KV_HEAD = Geometry(num_kv_heads=1, patch_size=16)
+# A prompt with an image has more tokens than that.
+SLIDING_WINDOW = Geometry(num_kv_heads=2, patch_size=16, sliding_window=16)
 GEOMETRIES = {"mha": MHA, "gqa": GQA, "unusual": UNUSUAL, "tensor_parallel_2": TENSOR_PARALLEL_2}
 
 
@@ -97,7 +104,9 @@ def make_llava(
     _write_processor_config(path, geometry)
 
     config = _config(geometry, vocab_size)
-    model = LlavaForConditionalGeneration(config)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # for what `_randomise` leaves alone
+        model = LlavaForConditionalGeneration(config)
     _randomise(model, seed)
     with torch.no_grad():
         model.lm_head.weight[tokens_never_generated(tokenizer, vocab_size)] = 0
@@ -158,7 +167,11 @@ def _config(geometry: Geometry, vocab_size: int) -> LlavaConfig:
         patch_size=geometry.patch_size,
         projection_dim=64,
     )
-    text = LlamaConfig(
+    family, more = LlamaConfig, {}
+    if geometry.sliding_window is not None:
+        family, more = MistralConfig, {"sliding_window": geometry.sliding_window}
+    text = family(
+        **more,
         vocab_size=vocab_size,
         hidden_size=geometry.hidden_size,
         intermediate_size=geometry.intermediate_size,

@@ -13,10 +13,11 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -26,13 +27,20 @@ ROOT = Path(__file__).parents[2]
 class Ask:
     """One request."""
 
-    prompt: str
-    images: list[Image.Image] = field(default_factory=list)
+    prompt: str | np.ndarray
+    """Text, or embeddings `[tokens, hidden]`."""
+    images: list[Image.Image] | np.ndarray = field(default_factory=list)
+    """Pictures, or their embeddings `[images, image tokens, hidden]`."""
     eah: dict[str, Any] | None = None
     """`extra_args` as a caller writes them, without the `eah_` prefix; None: EAH off."""
     max_tokens: int = 12
     n: int = 1
     temperature: float = 0.0
+    lora: Path | None = None
+    """Folder of a LoRA adapter."""
+    structured: dict[str, Any] | None = None
+    """Fields of `StructuredOutputsParams`; generation then ends where the grammar ends."""
+    prompt_logprobs: bool = False
 
     def extra_args(self) -> dict[str, Any] | None:
         return None if self.eah is None else {"eah": 1} | {f"eah_{name}": value for name, value in self.eah.items()}
@@ -46,6 +54,11 @@ class Answer:
     first_logprobs: dict[int, float]
     cached_tokens: int
     prompt_token_ids: list[int]
+    texts: list[str]
+    logprobs: list[dict[int, float]]
+    """Of every token at every position of the first choice."""
+    prompt_logprobs: list[dict[int, float]]
+    """Of every token at every prompt position but the first."""
 
 
 class Engine:
@@ -61,18 +74,27 @@ class Engine:
             os.environ | {"ENGINE_KEY": key, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict(env or {})
         )
         with Listener(address, authkey=key.encode()) as listener, self._log.open("wb") as log:
-            # Not `-m`: the classes below must have one name on both sides of the socket.
-            command = [python, "-c", f"from tests.engine.driver import serve; serve({address!r})"]
+            command = [python, "-c", f"from tests.engine.driven import serve; serve({address!r})"]
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
             self._connection: Connection = listener.accept()
-        self._call("start", str(model), options)
+        try:
+            self._call("start", str(model), options)
+        except RuntimeError:
+            self.__exit__()
+            raise
 
     def generate(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in order; all requests are in flight together."""
         answers: list[Answer] = self._call("generate", list(asks))
         return answers
 
-    def one(self, prompt: str, images: list[Image.Image], eah: dict[str, Any] | None = None, **more: Any) -> Answer:
+    def one(
+        self,
+        prompt: str | np.ndarray,
+        images: list[Image.Image] | np.ndarray,
+        eah: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> Answer:
         """One request, alone in the engine."""
         return self.generate([Ask(prompt, images, eah, **more)])[0]
 
@@ -91,6 +113,23 @@ class Engine:
         finished: int = self._call("abort_after", list(asks), steps, num_aborted)
         return finished
 
+    def beam_search(self, ask: Ask, width: int) -> list[list[int]]:
+        """The tokens of each beam, prompt included, best first; vLLM's beam search takes no `extra_args`."""
+        beams: list[list[int]] = self._call("beam_search", ask, width)
+        return beams
+
+    def sleep(self) -> None:
+        """Sleep at level 1."""
+        self._call("sleep")
+
+    def wake_up(self) -> None:
+        """Wake up."""
+        self._call("wake_up")
+
+    def reset_prefix_cache(self) -> None:
+        """Forget all cached prompts."""
+        assert self._call("reset_prefix_cache")
+
     def _call(self, name: str, *arguments: Any) -> Any:
         self._connection.send((name, arguments))
         try:
@@ -98,7 +137,8 @@ class Engine:
         except EOFError:
             raise RuntimeError(f"the engine process ended:\n{self.log()[-6000:]}") from None
         if kind == "error":
-            raise RuntimeError(f"{value}\n{self.log()[-20000:]}" if "EngineDead" in value else value)
+            dead = "EngineDead" in value or "Engine core" in value
+            raise RuntimeError(f"{value}\n{self.log()[-20000:]}" if dead else value)
         return value
 
     def log(self) -> str:
@@ -115,85 +155,3 @@ class Engine:
         except subprocess.TimeoutExpired:
             self._process.kill()
         self._folder.cleanup()
-
-
-class _Driver:
-    def start(self, model: str, options: dict[str, Any]) -> None:
-        from vllm import LLM
-
-        defaults: dict[str, Any] = {
-            "dtype": "float32",
-            "max_model_len": 512,
-            "max_num_seqs": 8,
-            "enforce_eager": True,
-            "kv_cache_memory_bytes": 64 << 20,
-            "block_size": 32,
-            "max_logprobs": -1,
-            "disable_log_stats": False,
-            "limit_mm_per_prompt": {"image": 4},
-        }
-        self.llm = LLM(model, **(defaults | options))
-
-    def generate(self, asks: list[Ask]) -> list[Answer]:
-        outputs = self.llm.generate([_prompt(ask) for ask in asks], [_params(ask) for ask in asks], use_tqdm=False)
-        return [
-            Answer(
-                tokens=[list(choice.token_ids) for choice in output.outputs],
-                first_logprobs={idx: entry.logprob for idx, entry in (output.outputs[0].logprobs or [{}])[0].items()},
-                cached_tokens=output.num_cached_tokens or 0,
-                prompt_token_ids=list(output.prompt_token_ids or ()),
-            )
-            for output in outputs
-        ]
-
-    def collect(self, tags: list[str]) -> dict[str, Any]:
-        parts: list[dict[str, Any]] = self.llm.collective_rpc("eah_collect", args=(tags,))
-        return parts[0]
-
-    def metric(self, name: str) -> float:
-        return float(sum(metric.value for metric in self.llm.get_metrics() if metric.name == name))
-
-    def abort_after(self, asks: list[Ask], steps: int, num_aborted: int) -> int:
-        engine = self.llm.llm_engine
-        for idx, ask in enumerate(asks):
-            engine.add_request(f"abort-{idx}", _prompt(ask), _params(ask))
-        finished = 0
-        for step in range(1000):
-            finished += sum(output.finished for output in engine.step())
-            if step == steps:
-                engine.abort_request([f"abort-{idx}" for idx in range(num_aborted)])
-            if not engine.has_unfinished_requests():
-                break
-        return finished
-
-
-def _prompt(ask: Ask) -> Any:
-    return {"prompt": ask.prompt} | ({"multi_modal_data": {"image": ask.images}} if ask.images else {})
-
-
-def _params(ask: Ask) -> Any:
-    from vllm import SamplingParams
-
-    return SamplingParams(
-        temperature=ask.temperature,
-        seed=0,
-        max_tokens=ask.max_tokens,
-        ignore_eos=True,
-        n=ask.n,
-        logprobs=-1,
-        extra_args=ask.extra_args(),
-    )
-
-
-def serve(address: str) -> None:
-    driver = _Driver()
-    with Client(address, authkey=os.environ["ENGINE_KEY"].encode()) as connection:
-        while True:
-            try:
-                name, arguments = connection.recv()
-            except EOFError:
-                return
-            try:
-                connection.send(("value", getattr(driver, name)(*arguments)))
-            except Exception as error:  # noqa: BLE001 - handed to the test, which decides what it means
-                connection.send(("error", f"{type(error).__name__}: {error}"))

@@ -1,10 +1,12 @@
-"""Tensor parallel 2 = 1, and Model Runner V2 = V1."""
+"""Tensor parallel 2 = 1, Model Runner V2 = V1, compiled = eager; with `prefix_reuse`, and traced."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,45 +31,112 @@ def tagged() -> list[Ask]:
     return asks
 
 
-def run(engine: Engine) -> tuple[list[Answer], dict[str, object]]:
-    answers = engine.generate(tagged())
-    return answers, engine.collect(*(f"ask-{idx}" for idx in range(len(answers))))["reports"]
+def second_questions() -> list[Ask]:
+    """About the same images, so that the image is read from the cache."""
+    asks = tagged()
+    for ask in asks:
+        ask.prompt = ask.prompt.replace("in detail", "in one short line, please")
+    return [ask for ask in asks if ask.images]
+
+
+@dataclass
+class Run:
+    answers: list[Answer]
+    reports: list[dict[str, Any]]
+    trace: list[dict[str, Any]]
+
+
+def run(engine: Engine, trace: Path) -> Run:
+    answers, reports = [], []
+    for asks in (tagged(), second_questions()):
+        answers += engine.generate(asks)
+        collected = engine.collect(*(f"ask-{idx}" for idx in range(len(asks))))["reports"]
+        reports += [collected[tag] for tag in sorted(collected)]
+    assert engine.collect()["running"] == 0
+    return Run(answers, reports, [json.loads(line) for line in trace.read_text().splitlines()])
+
+
+def options(trace: Path) -> dict[str, Any]:
+    return {"additional_config": {"eah": {"prefix_reuse": True}}, "env": {"EAH_TRACE": str(trace)}}
+
+
+def with_env(options: dict[str, Any], **env: str) -> dict[str, Any]:
+    return options | {"env": options["env"] | env}
 
 
 @pytest.fixture(scope="module")
-def expected(checkpoint: Path) -> Iterator[tuple[list[Answer], dict[str, object]]]:
-    with Engine(checkpoint) as engine:
-        yield run(engine)
+def expected(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    trace = tmp_path_factory.mktemp("trace") / "trace"
+    with Engine(checkpoint, **options(trace)) as engine:
+        return run(engine, trace)
 
 
-def assert_same(got: tuple[list[Answer], dict[str, object]], expected: tuple[list[Answer], dict[str, object]]) -> None:
-    assert got[1] == expected[1]
-    assert len(got[1]) == sum(ask.eah is not None for ask in tagged())
-    for one, other in zip(got[0], expected[0], strict=True):
+def assert_same(got: Run, expected: Run) -> None:
+    assert got.reports == expected.reports
+    assert len(got.reports) == sum(ask.eah is not None for ask in tagged() + second_questions())
+    for one, other in zip(got.answers, expected.answers, strict=True):
         assert one.tokens == other.tokens
         assert one.first_logprobs == pytest.approx(other.first_logprobs, abs=1e-3)
+        assert one.cached_tokens == other.cached_tokens
 
 
-def test_tensor_parallel_2_equals_1(checkpoint: Path, expected: tuple[list[Answer], dict[str, object]]) -> None:
+def without(trace: list[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """Trace lines without what differs between engines, in one order."""
+    lines = [{name: value for name, value in line.items() if name not in ("request", *names)} for line in trace]
+    return sorted(lines, key=lambda line: json.dumps(line, sort_keys=True))
+
+
+def test_trace_says_what_the_reports_say(expected: Run) -> None:
+    """One line per layer that was changed, of first questions and of second ones."""
+    reported = [entry for report in expected.reports for entry in report["layers"] if entry["head"] is not None]
+    key = ("layer", "head", "sinks")
+    assert sorted([line[name] for name in key] for line in expected.trace) == sorted(
+        [entry[name] for name in key] for entry in reported
+    )
+    assert {line["reused"] for line in expected.trace} == {False, True}
+    for line in expected.trace:
+        start, stop = line["spans"][0]
+        assert stop - start == TENSOR_PARALLEL_2.num_image_tokens
+        assert (line["rows"][0] > 0) == line["reused"]
+        assert line["rows"][1] > stop
+        assert (line["runner"], line["rank"]) == ("V1", 0)
+
+
+def test_second_questions_read_the_cache(expected: Run) -> None:
+    assert all(answer.cached_tokens > 0 for answer in expected.answers[len(tagged()) :])
+
+
+def test_tensor_parallel_2_equals_1(checkpoint: Path, tmp_path: Path, expected: Run) -> None:
     """Heads are sharded; the source head is the best of all ranks, and its map reaches every rank."""
-    heads = {layer["head"] for report in expected[1].values() for layer in report["layers"]}  # type: ignore[index]
+    heads = {layer["head"] for report in expected.reports for layer in report["layers"]}
     ranks = {head // (TENSOR_PARALLEL_2.num_heads // 2) for head in heads if head is not None}
     assert ranks == {0, 1}, f"source heads {heads} all live on one rank; the test would prove little"
-    with Engine(checkpoint, tensor_parallel_size=2, env={"VLLM_CPU_OMP_THREADS_BIND": "0|1"}) as engine:
-        assert_same(run(engine), expected)
+    trace = tmp_path / "trace"
+    with Engine(
+        checkpoint, tensor_parallel_size=2, **with_env(options(trace), VLLM_CPU_OMP_THREADS_BIND="0|1")
+    ) as engine:
+        got = run(engine, trace)
+    assert_same(got, expected)
+    for rank in (0, 1):
+        lines = [line for line in got.trace if line["rank"] == rank]
+        assert without(lines, "rank") == without(expected.trace, "rank")
 
 
-def test_model_runner_v2_equals_v1(checkpoint: Path, expected: tuple[list[Answer], dict[str, object]]) -> None:
+def test_model_runner_v2_equals_v1(checkpoint: Path, tmp_path: Path, expected: Run) -> None:
     """V2 is vLLM's default on GPUs; here it runs through the Triton interpreter."""
+    trace = tmp_path / "trace"
     environment = {"VLLM_USE_V2_MODEL_RUNNER": "1", "TRITON_INTERPRET": "1"}
-    with Engine(checkpoint, python=V2_PYTHON, env=environment) as engine:
-        assert_same(run(engine), expected)
+    with Engine(checkpoint, python=V2_PYTHON, **with_env(options(trace), **environment)) as engine:
+        got = run(engine, trace)
         assert "Using V2 Model Runner" in engine.log()
-        assert engine.collect()["running"] == 0
+    assert_same(got, expected)
+    assert {line["runner"] for line in got.trace} == {"V2"}
+    assert without(got.trace, "runner") == without(expected.trace, "runner")
 
 
-def test_compiled_equals_eager(checkpoint: Path, expected: tuple[list[Answer], dict[str, object]]) -> None:
+def test_compiled_equals_eager(checkpoint: Path, tmp_path: Path, expected: Run) -> None:
     """vLLM compiles by default; the other tests do not, to start sooner."""
-    with Engine(checkpoint, enforce_eager=False) as engine:
+    trace = tmp_path / "trace"
+    with Engine(checkpoint, enforce_eager=False, **options(trace)) as engine:
         assert "backend': 'inductor'" in engine.log()
-        assert_same(run(engine), expected)
+        assert_same(run(engine, trace), expected)
