@@ -1,6 +1,7 @@
 """EAH for vLLM: vision-language models that hallucinate less, switched on per request (arXiv 2411.09968)."""
 
 import logging
+import multiprocessing
 import os
 
 __version__ = "0.1.0"
@@ -20,6 +21,11 @@ def register() -> None:
     if is_disabled():
         logging.getLogger("vllm.eah").warning("EAH_DISABLE=1: EAH is switched off; vLLM runs as if it were absent.")
         return
+    if multiprocessing.parent_process() is None:  # a child runs the vLLM of its parent, which was checked
+        from eah_vllm.vllm_contract import check
+        from eah_vllm.vllm_names import NAMES
+
+        check(NAMES)
     from vllm import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 

@@ -116,10 +116,15 @@ def _is_plain_causal(attention: Attention) -> bool:
 
 
 def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Intervention) -> None:
-    """Wrap the attention of every decoder layer of this pipeline stage whose name starts with `prefix`."""
+    """Wrap the attention of every decoder layer of this pipeline stage whose name starts with `prefix`.
+
+    Raises:
+        RuntimeError: no such layer, so that EAH could never be applied.
+    """
     shards = HeadShards(
         get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size(), tensor_model_parallel_all_reduce
     )
+    num_wrapped = 0
     for name, attention in vllm_config.compilation_config.static_forward_context.items():
         if not isinstance(attention, Attention) or not name.startswith(prefix):
             continue
@@ -136,3 +141,6 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
         wrapped: Any = object.__new__(eah_impl_class(type(attention.impl)))
         wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)
         attention.impl = wrapped
+        num_wrapped += 1
+    if num_wrapped + len(intervention.unsupported_layers) == 0:
+        raise RuntimeError(f"EAH (eah_vllm) cannot run here: no attention layer's name starts with {prefix!r}.")

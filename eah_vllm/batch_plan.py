@@ -66,11 +66,10 @@ def plan_batch(
         if state is None:
             continue
         first, stop = int(num_computed_tokens[idx]), int(num_computed_tokens[idx]) + int(num_scheduled_tokens[idx])
+        if stop > state.prompt_length and not state.outcomes and state.reason is None:
+            state.counted = True  # Model Runner V2 forgot it when it was preempted, and counted it then
         if first >= state.prompt_length:
-            # Nothing read of it in this life: it ran before a preemption, and its prompt is cached.
-            state.counted = state.counted or (not state.outcomes and state.reason is None)
             continue
-        state.counted = state.counted or stop > state.prompt_length  # it ran before a preemption
         if not state.spans:
             state.reason = report.NO_IMAGE
         elif state.reason == report.UNSUPPORTED_ATTENTION:

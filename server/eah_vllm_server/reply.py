@@ -1,4 +1,4 @@
-"""Puts a report into vLLM's reply: into the JSON object, or into the last chunk of a stream."""
+"""What is done to vLLM's reply: a report goes into the JSON object, or into the last chunk of a stream."""
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -11,12 +11,30 @@ from eah_vllm.report import EAHReport
 FetchReport = Callable[[], Awaitable[EAHReport]]
 
 
-async def add_report(response: Response, fetch: FetchReport) -> Response:
-    """The same response with `eah`; errors are returned as they are."""
+def when_over(response: Response, then: Callable[[], None]) -> Response:
+    """The same response; `then` is called at its end, which of a stream comes later, or never if it never starts."""
     if isinstance(response, StreamingResponse):
-        response.body_iterator = _add_to_stream(response.body_iterator, fetch)
+        response.body_iterator = _then(response.body_iterator, then)
+    else:
+        then()
+    return response
+
+
+async def _then(events: AsyncIterable[Any], then: Callable[[], None]) -> AsyncIterator[Any]:
+    try:
+        async for event in events:
+            yield event
+    finally:
+        then()
+
+
+async def add_report(response: Response, fetch: FetchReport, abandon: Callable[[], None]) -> Response:
+    """The same response with `eah`; `abandon` is called where nobody gets the report: errors, broken streams."""
+    if isinstance(response, StreamingResponse):
+        response.body_iterator = _add_to_stream(response.body_iterator, fetch, abandon)
         return response
     if response.status_code >= 400:
+        abandon()
         return response
     body = json.loads(bytes(response.body)) | {"eah": (await fetch()).to_dict()}
     headers = {
@@ -25,7 +43,9 @@ async def add_report(response: Response, fetch: FetchReport) -> Response:
     return JSONResponse(body, response.status_code, headers, background=response.background)
 
 
-async def _add_to_stream(events: AsyncIterable[Any], fetch: FetchReport) -> AsyncIterator[str]:
+async def _add_to_stream(
+    events: AsyncIterable[Any], fetch: FetchReport, abandon: Callable[[], None]
+) -> AsyncIterator[str]:
     """Only events that may be the last are held back, so tokens are not delayed."""
     held: str | None = None
     fetched = False
@@ -51,8 +71,8 @@ async def _add_to_stream(events: AsyncIterable[Any], fetch: FetchReport) -> Asyn
             fetched = True
             yield _with_report(held, await fetch())
     finally:
-        if not fetched:  # the client went away or the stream failed: nobody else will collect the report
-            await fetch()
+        if not fetched:  # the client went away or the stream failed; this task is being cancelled and cannot wait
+            abandon()
 
 
 def _data(event: str) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """The routes that replace vLLM's of the same path, and `/v1/eah`."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -16,7 +17,7 @@ from eah_vllm.report import EAHReport
 from eah_vllm_server.capabilities import capabilities
 from eah_vllm_server.engine_request import ALIAS_SUFFIX, to_engine_request
 from eah_vllm_server.metrics import metrics
-from eah_vllm_server.reply import add_report
+from eah_vllm_server.reply import add_report, when_over
 from eah_vllm_server.schemas import EAHChatCompletionRequest, EAHCompletionRequest, EAHRequest, EAHResponsesRequest
 from eah_vllm_server.state import EAHState
 
@@ -34,26 +35,28 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
         raise VLLMValidationError(str(error), parameter=error.field) from error
     if asked is None:
         return await core_route(request, raw_request)
+    collector, tag = state.collector, asked.report_tag
     if asked.refusal is not None:
         metrics().count_requests(asked.refusal)
         refused = EAHReport(False, asked.refusal)
 
         async def fetch() -> EAHReport:
             return refused
-    elif asked.report_tag is not None:
-        tag = asked.report_tag
 
-        async def fetch() -> EAHReport:
-            return await state.collector.report(tag)
-    else:
-        state.collector.expect_counts()
-        return await core_route(request, raw_request)
-    state.collector.expect_counts()
-    response = await core_route(request, raw_request)
-    if response is None:  # the client went away
-        await fetch()
-        return None
-    return await add_report(response, fetch)
+        response = await core_route(request, raw_request)
+        return None if response is None else await add_report(response, fetch, lambda: None)
+    # Counts are fetched soon, and again at the end: by then the request has reached an engine.
+    collector.expect_counts()
+    at_end = collector.expect_counts if tag is None else partial(collector.abandon, tag)
+    response = None
+    try:
+        response = await core_route(request, raw_request)
+    finally:
+        if response is None:  # an error, or the client went away
+            at_end()
+    if response is None or tag is None:
+        return None if response is None else when_over(response, at_end)
+    return await add_report(response, partial(collector.report, tag), at_end)
 
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])

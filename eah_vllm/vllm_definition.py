@@ -1,0 +1,72 @@
+"""One class, function or assignment of vLLM's source, and what can be asked about it."""
+
+import ast
+from dataclasses import dataclass
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Of a function; `*args` and `**kwargs` keep their stars."""
+
+    name: str
+    required: bool
+    by_position: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Where a name gets its meaning."""
+
+    module: str
+    node: ast.AST
+    in_class: bool = False
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is called: a function or method, but no property."""
+        return isinstance(self.node, Function) and not any("property" in text for text in _decorators(self.node))
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calling it must be awaited."""
+        return isinstance(self.node, ast.AsyncFunctionDef)
+
+    def constant(self) -> str | None:
+        """The string that is assigned to it."""
+        value = getattr(self.node, "value", None)
+        return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
+
+    def code(self) -> str:
+        """Its text without comments, in one way of writing."""
+        return ast.unparse(self.node)
+
+    def parameters(self) -> list[Parameter]:
+        """Of a function, without `self` and `cls`."""
+        if not isinstance(self.node, Function):
+            return []
+        args = self.node.args
+        positional = args.posonlyargs + args.args
+        num_required = len(positional) - len(args.defaults)
+        listed = [Parameter(arg.arg, idx < num_required, True) for idx, arg in enumerate(positional)]
+        listed = listed[1:] if self.in_class and "staticmethod" not in _decorators(self.node) else listed
+        listed += [Parameter("*" + args.vararg.arg, False, False)] if args.vararg else []
+        keywords = zip(args.kwonlyargs, args.kw_defaults, strict=True)
+        listed += [Parameter(arg.arg, default is None, False) for arg, default in keywords]
+        return listed + ([Parameter("**" + args.kwarg.arg, False, False)] if args.kwarg else [])
+
+    def mentions(self) -> set[str]:
+        """Every name, attribute, keyword, imported name and string in its text."""
+        found: set[str] = set()
+        for node in ast.walk(self.node):
+            match node:
+                case ast.Name(id=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                    found.add(name)
+                case ast.Constant(value=str(name)) | ast.keyword(arg=str(name)):
+                    found.add(name)
+        return found
+
+
+def _decorators(node: Function) -> list[str]:
+    return [ast.unparse(decorator) for decorator in node.decorator_list]

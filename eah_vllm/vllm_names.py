@@ -1,0 +1,215 @@
+"""Everything that the plugin uses of vLLM; `vllm_contract.py` compares it with what is installed.
+
+A name that is new in our code belongs in here too: `tests/contract/test_vllm_names.py` looks for what is missing.
+"""
+
+from eah_vllm.vllm_contract import Name
+
+BACKENDS = "vllm.v1.attention.backends."
+FORWARD = "layer, query, key, value, kv_cache, attn_metadata, output, ..."
+# Each allows a kernel to do part of attention's work before `forward`. We say no to all of them, so all must be known.
+FUSED = (
+    "fused_*_supported: fused_output_quant_supported fused_rope_kvcache_supported"
+    " fused_qk_norm_rope_kvcache_supported fused_qk_norm_mrope_kvcache_supported"
+)
+
+# How the keys and values of a block lie in memory.
+LAYOUT = "kv_cache.view((num_blocks, num_kv_heads, block_size * 2, -1))"
+
+# fmt: off
+START = (  # __init__.py, engine_config.py, refusals.py
+    Name("vllm.plugins", "DEFAULT_PLUGINS_GROUP", "our entry point", equals="vllm.general_plugins"),
+    Name("vllm", "ModelRegistry", "our model classes"),
+    Name("vllm.model_executor.models.registry", "_ModelRegistry.register_model", "our model classes",
+         calls="model_arch, model_cls"),
+    Name("vllm.model_executor.models.config", "MODELS_CONFIG_MAP", "our config hook"),
+    Name("vllm.model_executor.models.config", "VerifyAndUpdateConfig", "our config hook"),
+    Name("vllm.model_executor.models.config", "VerifyAndUpdateConfig.verify_and_update_config", "our config hook",
+         overrides="vllm_config"),
+    Name("vllm.config.vllm", "VllmConfig.__post_init__", "calls our config hook", reads="try_verify_and_update_config"),
+    Name("vllm.config.vllm", "VllmConfig.try_verify_and_update_config", "calls our config hook",
+         reads="MODELS_CONFIG_MAP verify_and_update_config"),
+    Name("vllm.config", "VllmConfig", "the configuration",
+         fields="model_config parallel_config scheduler_config compilation_config speculative_config cache_config "
+                "kv_transfer_config additional_config use_v2_model_runner"),
+    Name("vllm.config", "ModelConfig", "the model's shape, our admission, what we refuse",
+         fields="hf_config hf_text_config max_model_len logits_processors return_sampling_mask use_mla"),
+    Name("vllm.config", "CacheConfig", "what we refuse",
+         fields="cache_dtype kv_offloading_size kv_sharing_fast_prefill"),
+    Name("vllm.v1.kv_cache_interface", "is_quantized_kv_cache", "what we refuse", calls="kv_cache_dtype"),
+    Name("vllm.config", "KVTransferConfig", "what we refuse", fields="kv_connector"),
+    Name("vllm.config", "SpeculativeConfig", "whole prompts",
+         fields="num_speculative_tokens max_num_new_slots_for_drafting"),
+    Name("vllm.config.parallel", "ParallelConfig", "our worker, what we refuse",
+         fields="worker_cls decode_context_parallel_size prefill_context_parallel_size pipeline_parallel_size "
+                "use_ubatching"),
+    Name("vllm.config.scheduler", "SchedulerConfig", "our scheduler, whole prompts",
+         fields="scheduler_cls async_scheduling enable_chunked_prefill long_prefill_token_threshold max_num_seqs "
+                "max_num_batched_tokens max_num_scheduled_tokens max_num_encoder_input_tokens encoder_cache_size"),
+    Name("vllm.config.compilation", "CompilationConfig", "the layers to wrap, CUDA graphs",
+         fields="static_forward_context cudagraph_mode"),
+    Name("vllm.config", "CUDAGraphMode", "what we refuse", fields="FULL"),
+    Name("vllm.config", "CUDAGraphMode.mixed_mode", "what we refuse", calls=""),
+    Name("vllm.envs", "VLLM_USE_RUST_FRONTEND", "what we refuse"),
+    Name("vllm.platforms", "Platform", "which worker to use"),
+    Name("vllm.platforms", "current_platform", "which worker to use"),
+    Name("vllm.platforms.interface", "Platform", "which worker to use", fields="device_name"),
+    Name("vllm.platforms.interface", "Platform.is_cpu", "which worker to use", calls=""),
+    Name("vllm.platforms.interface", "Platform.is_cuda_alike", "which worker to use", calls=""),
+    Name("vllm.logger", "init_logger", "logging", calls="name"),
+    Name("vllm.logger", "_VllmLogger.info_once", "logging", calls="msg"),
+)
+
+MODEL = (  # model.py, attention_impl.py, prefix_attention.py
+    Name("vllm.multimodal", "MULTIMODAL_REGISTRY", "our model's image processor"),
+    Name("vllm.multimodal.registry", "MultiModalRegistry.register_processor", "our model's image processor",
+         calls="processor, info=, dummy_inputs="),
+    Name("vllm.model_executor.models.llava", "LlavaForConditionalGeneration", "our model", fields="language_model"),
+    Name("vllm.model_executor.models.llava", "LlavaForConditionalGeneration.__init__", "our model, its layers",
+         overrides="vllm_config, prefix", code="maybe_prefix(prefix, 'language_model')"),
+    Name("vllm.model_executor.models.llava", "LlavaDummyInputsBuilder", "our model's image processor"),
+    Name("vllm.model_executor.models.llava", "_build_llava_or_pixtral_hf_info", "our model's image processor"),
+    Name("vllm.model_executor.models.llava", "_build_llava_or_pixtral_hf_processor", "our model's image processor"),
+    Name("vllm.model_executor.models.utils", "extract_layer_index", "which layer this is", calls="layer_name"),
+    Name("vllm.distributed", "get_tensor_model_parallel_rank", "heads of other ranks", calls=""),
+    Name("vllm.distributed", "get_tensor_model_parallel_world_size", "heads of other ranks", calls=""),
+    Name("vllm.distributed", "tensor_model_parallel_all_reduce", "heads of other ranks", calls="input_"),
+    Name("vllm.model_executor.layers.attention", "Attention", "the layers to wrap",
+         fields="impl sliding_window has_sink"),
+    Name("vllm.model_executor.layers.attention", "Attention.__init__", "the layers to wrap",
+         reads="static_forward_context"),
+    Name("vllm.model_executor.layers.attention.attention", "unified_attention_with_output", "calls our layer",
+         reads="impl forward"),
+    Name("vllm.model_executor.layers.attention.attention", "", "FP8 queries", reads="_q_scale"),
+    Name("vllm.v1.attention.backend", "AttentionImpl", "our layer", fields="scale", closed=FUSED),
+    Name("vllm.v1.attention.backend", "AttentionImpl.forward", "our layer", overrides=FORWARD),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_output_quant_supported", "our layer", overrides="quant_key"),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_rope_kvcache_supported", "our layer", overrides=""),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_qk_norm_rope_kvcache_supported", "our layer", overrides=""),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_qk_norm_mrope_kvcache_supported", "our layer", overrides=""),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.forward", "our layer", overrides=FORWARD, part="CPU"),
+    Name(BACKENDS + "flash_attn", "FlashAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "flashinfer", "FlashInferImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "triton_attn", "TritonAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "flex_attention", "FlexAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "rocm_attn", "RocmAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "flash_attn", "FlashAttentionImpl", "plain causal layers", fields="logits_soft_cap alibi_slopes",
+         part="GPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl", "plain causal layers, prefix_reuse",
+         fields="logits_soft_cap alibi_slopes num_heads num_kv_heads head_size kv_cache_dtype", part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.forward", "prefix_reuse", code=LAYOUT, part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.do_kv_cache_update", "prefix_reuse",
+         calls="layer, key, value, kv_cache, slot_mapping", code=LAYOUT, part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionMetadata", "prefix_reuse",
+         fields="num_actual_tokens max_query_len query_start_loc max_seq_len seq_lens block_table slot_mapping "
+                "scheduler_metadata causal dynamic_causal", part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionMetadataBuilder._set_isa_to_layers", "prefix_reuse", reads="isa",
+         part="CPU"),
+    Name("vllm._custom_ops", "cpu_attn_get_scheduler_metadata", "prefix_reuse",
+         calls="num_reqs=, num_heads=, num_kv_heads=, head_dim=, seq_lens=, dtype=, query_start_loc=, causal=, "
+               "sliding_window_size=, isa=, enable_kv_split=, dynamic_causal=, kv_cache_dtype=", part="CPU"),
+    Name("vllm.envs", "VLLM_CPU_ATTN_SPLIT_KV", "prefix_reuse", part="CPU"),
+)
+
+REQUEST = (  # admission.py, scheduler.py
+    Name("vllm.sampling_params", "SamplingParams", "a request's options", fields="extra_args"),
+    Name("vllm.v1.engine.input_processor", "InputProcessor", "calls our admission",
+         reads="logits_processors validate_logits_processors_parameters", part="V1"),
+    Name("vllm.v1.engine.input_processor", "InputProcessor", "calls our admission",
+         reads="logits_processors build_custom_logits_processors_params_validator", part="V2"),
+    Name("vllm.v1.sample.logits_processor", "validate_logits_processors_parameters", "calls our admission; 400",
+         reads="validate_params ValueError VLLMValidationError", part="V1"),
+    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor", "our admission", part="V1"),
+    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.validate_params", "our admission",
+         overrides="sampling_params", part="V1"),
+    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.apply", "our admission", overrides="logits",
+         part="V1"),
+    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.is_argmax_invariant", "our admission",
+         overrides="", part="V1"),
+    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.update_state", "our admission",
+         overrides="batch_update", part="V1"),
+    Name("vllm.v1.worker.gpu.sample.logits_processor", "build_custom_logits_processors_params_validator",
+         "calls our admission; 400", reads="validate_params ValueError VLLMValidationError", part="V2"),
+    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor", "our admission", part="V2"),
+    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.validate_params", "our admission",
+         overrides="sampling_params", part="V2"),
+    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.add_request", "our admission",
+         overrides="req_idx, sampling_params", part="V2"),
+    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.apply", "our admission",
+         overrides="logits, ctx", part="V2"),
+    Name("vllm.config.scheduler", "SchedulerConfig.get_scheduler_cls", "our scheduler",
+         reads="scheduler_cls resolve_obj_by_qualname"),
+    Name("vllm.v1.engine.core", "EngineCore.__init__", "makes our scheduler", reads="get_scheduler_cls vllm_config"),
+    Name("vllm.v1.engine.core", "EngineCore.add_request", "calls our scheduler", reads="scheduler add_request"),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler", "our scheduler"),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "our scheduler", overrides="vllm_config, ...",
+         code="self.vllm_config = vllm_config"),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler.add_request", "our scheduler", overrides="request"),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler.reset_prefix_cache", "forgets recorded heads", overrides="..."),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler.schedule", "whole prompts",
+         reads="enable_chunked_prefill long_prefill_token_threshold"),
+    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler", "our scheduler"),
+    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.__init__", "our scheduler", overrides="..."),
+    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.add_request", "our scheduler", overrides="request"),
+    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.reset_prefix_cache", "forgets recorded heads",
+         overrides="..."),
+    Name("vllm.v1.request", "Request", "cache isolation",
+         fields="sampling_params cache_salt skip_reading_prefix_cache block_hashes mm_features prompt_token_ids "
+                "lora_request"),
+    Name("vllm.v1.request", "Request.update_block_hashes", "cache isolation", calls="", reads="block_hashes"),
+    Name("vllm.v1.core.kv_cache_utils", "generate_block_hash_extra_keys", "cache isolation", code="request.cache_salt"),
+    Name("vllm.v1.core.kv_cache_manager", "KVCacheManager", "reads no cached prompt",
+         reads="skip_reading_prefix_cache"),
+    Name("vllm.lora.request", "LoRARequest", "cache isolation", fields="lora_name lora_path"),
+)
+
+WORKER = (  # worker.py, cpu_worker.py, gpu_worker.py, model_state.py, intervention.py
+    Name("vllm.v1.worker.worker_base", "WorkerWrapperBase.init_worker", "makes our worker", reads="worker_cls"),
+    Name("vllm.v1.worker.cpu_worker", "CPUWorker", "our worker", fields="model_runner use_v2_model_runner", part="CPU"),
+    Name("vllm.v1.worker.cpu_worker", "CPUWorker.init_device", "what we refuse", overrides="", part="CPU"),
+    Name("vllm.v1.worker.cpu_worker", "CPUWorker.execute_model", "our worker", overrides="scheduler_output",
+         part="CPU"),
+    Name("vllm.v1.worker.cpu_worker", "CPUWorker.get_model", "finds our model", calls="", part="CPU"),
+    Name("vllm.v1.worker.gpu_worker", "Worker", "our worker", fields="model_runner use_v2_model_runner", part="GPU"),
+    Name("vllm.v1.worker.gpu_worker", "Worker.init_device", "what we refuse", overrides="", part="GPU"),
+    Name("vllm.v1.worker.gpu_worker", "Worker.execute_model", "our worker", overrides="scheduler_output", part="GPU"),
+    Name("vllm.v1.worker.gpu_worker", "Worker.get_model", "finds our model", calls="", part="GPU"),
+    Name("vllm.v1.core.sched.output", "SchedulerOutput", "a step's requests",
+         fields="finished_req_ids scheduled_new_reqs num_scheduled_tokens"),
+    Name("vllm.v1.core.sched.output", "NewRequestData", "a new request",
+         fields="req_id prompt_token_ids prompt_len mm_features sampling_params"),
+    Name("vllm.multimodal.inputs", "MultiModalFeatureSpec", "where the images are",
+         fields="modality mm_position identifier"),
+    Name("vllm.multimodal.inputs", "PlaceholderRange", "where the images are", fields="offset length is_embed"),
+    Name("vllm.v1.worker.gpu_model_runner", "GPUModelRunner.__init__", "a step's batch",
+         reads="input_batch InputBatch", part="V1"),
+    Name("vllm.v1.worker.gpu_input_batch", "InputBatch", "a step's batch", fields="req_ids num_computed_tokens_cpu",
+         part="V1"),
+    Name("vllm.v1.worker.gpu.model_states", "", "asks our model for its state", reads="get_model_state_cls", part="V2"),
+    Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState", "our state", fields="model", part="V2"),
+    Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.add_request", "our state",
+         overrides="req_index, new_req_data", part="V2"),
+    Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.remove_request", "our state",
+         overrides="req_id", part="V2"),
+    Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.prepare_attn", "our state",
+         overrides="input_batch, ...", part="V2"),
+    Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.get_additional_cg_support", "our state",
+         overrides="", part="V2"),
+    Name("vllm.v1.worker.gpu.model_runner", "GPUModelRunner", "calls our state",
+         reads="model_state add_request remove_request prepare_attn get_additional_cg_support", part="V2"),
+    Name("vllm.v1.worker.gpu.input_batch", "InputBatch", "a step's batch",
+         fields="req_ids query_start_loc_np num_computed_tokens_np num_scheduled_tokens", part="V2"),
+    Name("vllm.v1.attention.backend", "AttentionCGSupport", "graphs of decode steps alone", fields="UNIFORM_BATCH",
+         part="V2"),
+)
+
+SCENES = (  # scenes/evaluate.py
+    Name("vllm", "LLM", "evaluating the built-in model", calls="model"),
+    Name("vllm", "LLM.generate", "evaluating the built-in model", calls="prompts, sampling_params"),
+    Name("vllm", "SamplingParams", "evaluating the built-in model",
+         fields="temperature max_tokens logit_bias extra_args"),
+    Name("vllm.inputs", "TextPrompt", "evaluating the built-in model", fields="prompt multi_modal_data"),
+)
+# fmt: on
+
+NAMES = START + MODEL + REQUEST + WORKER + SCENES

@@ -1,0 +1,159 @@
+"""What we use of vLLM is as expected in the installed one; where it is not, it is found, named and refused at start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from eah_vllm_server.vllm_names import NAMES as SERVER_NAMES
+
+from eah_vllm.vllm_contract import ContractError, Name, broken_names, check, supported_range
+from eah_vllm.vllm_names import NAMES
+from eah_vllm.vllm_source import installed
+
+ROOT = Path(__file__).parents[2]
+SOURCE = installed()
+
+
+def test_the_installed_vllm_is_as_expected() -> None:
+    assert broken_names(NAMES + SERVER_NAMES, SOURCE) == []
+
+
+@pytest.mark.parametrize("module", ["eah_vllm.vllm_contract", "eah_vllm_server.vllm_names"])
+def test_the_verdict_can_be_asked_for(module: str) -> None:
+    asked = subprocess.run([sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    assert asked.stdout.endswith("all as expected\n")
+
+
+def test_the_package_asks_for_the_supported_range() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["cuda"] == [f"vllm{supported_range()}"]
+
+
+REQUEST = "vllm.v1.request"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected", "found"),
+    [
+        (Name("vllm.v2.request", "Request", ""), "this name", "no module vllm.v2.request"),
+        (Name(REQUEST, "Demand", ""), "this name", "nothing of this name"),
+        (Name(REQUEST, "Request.update_hashes", ""), "this name", "nothing of this name"),
+        (Name(REQUEST, "Request", "", fields="cache_salt pepper"), "an attribute pepper", "none"),
+        (Name(REQUEST, "Request", "", fields="is_finished"), "an attribute is_finished", "a method is_finished"),
+        (
+            Name(REQUEST, "Request.append_output_token_ids", "", calls="tokens"),
+            "that it can be called as (tokens)",
+            "(token_ids)",
+        ),
+        (
+            Name("vllm.v1.core.sched.scheduler", "Scheduler.add_request", "", overrides="request, when"),
+            "the parameters (request, when)",
+            "(request)",
+        ),
+        (
+            Name("vllm.distributed", "tensor_model_parallel_all_reduce", "", calls=""),
+            "that it can be called as ()",
+            "(input_), which also needs input_",
+        ),
+        (Name("vllm.engine.protocol", "EngineClient.is_running", "", calls=""), "a function", "none"),
+        (Name(REQUEST, "Request.update_block_hashes", "", calls="", awaited=True), "async def", "none"),
+        (Name(REQUEST, "Request.update_block_hashes", "", reads="pepper"), "code that mentions pepper", "none"),
+        (Name(REQUEST, "Request.update_block_hashes", "", code="self.hash()"), "code with self.hash()", "none"),
+        (
+            Name("vllm.plugins", "DEFAULT_PLUGINS_GROUP", "", equals="vllm.plugins"),
+            "'vllm.plugins'",
+            "'vllm.general_plugins'",
+        ),
+        (
+            Name(REQUEST, "Request", "", closed="has_*: has_tail"),
+            "has_* to be has_tail",
+            "has_encoder_inputs",
+        ),
+    ],
+    ids=lambda value: str(value) if isinstance(value, Name) else "",
+)
+def test_a_difference_is_found_and_named(name: Name, expected: str, found: str) -> None:
+    (broken,) = broken_names([name], SOURCE)
+    assert str(broken).startswith(f"{name}: expected {expected}, found {found}")
+
+
+def test_the_error_says_what_to_do() -> None:
+    wrong = [
+        Name(REQUEST, "Demand", "cache isolation"),
+        Name(REQUEST, "Request.update_block_hashes", "cache isolation", calls="salt", part="V1"),
+    ]
+    with pytest.raises(ContractError) as error:
+        check([*NAMES, *wrong])
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith("eah_vllm ")
+    assert "does not fit the installed vLLM 0." in lines[0]
+    assert lines[1:] == [
+        "- vllm.v1.request.Demand: expected this name, found nothing of this name (used for: cache isolation)",
+        "- vllm.v1.request.Request.update_block_hashes: expected that it can be called as (salt), found () "
+        "(used for: cache isolation, V1)",
+        f"Supported is vllm{supported_range()}. Install one that fits, or run plain vLLM with EAH_DISABLE=1.",
+    ]
+
+
+def changed_vllm(folder: Path, file: str, before: str, after: str) -> Path:
+    """A vLLM that is the installed one, by links, but for one file; returns what to put into PYTHONPATH."""
+    spec = find_spec("vllm")
+    assert spec is not None
+    assert spec.origin is not None
+    source, copy = Path(spec.origin).parent, folder / "vllm"
+    for depth in range(len(Path(file).parts)):
+        within = Path(*Path(file).parts[:depth])
+        (copy / within).mkdir()
+        for entry in (source / within).iterdir():
+            if entry.name not in (Path(file).parts[depth], "__pycache__"):
+                (copy / within / entry.name).symlink_to(entry)
+    text = (source / file).read_text()
+    assert before in text
+    (copy / file).write_text(text.replace(before, after))
+    return folder
+
+
+LOAD_PLUGINS = "from vllm.plugins import load_general_plugins as load; load()"
+ATTACH_ROUTES = """
+from fastapi import FastAPI
+from vllm.plugins.endpoint_plugins.interface import attach_endpoint_plugins
+attach_endpoint_plugins(FastAPI(), ("generate",))
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "start", "refused"),
+    [
+        (
+            "v1/core/kv_cache_utils.py",
+            "request.cache_salt",
+            "request.cache_pepper",
+            LOAD_PLUGINS,
+            "vllm.v1.core.kv_cache_utils.generate_block_hash_extra_keys: expected code with request.cache_salt, found",
+        ),
+        (
+            "entrypoints/openai/chat_completion/protocol.py",
+            "self.vllm_xargs if self.vllm_xargs else {}",
+            "{}",
+            ATTACH_ROUTES,
+            "protocol.ChatCompletionRequest.to_sampling_params: expected code that mentions vllm_xargs, found none",
+        ),
+    ],
+    ids=["plugin", "server"],
+)
+def test_a_changed_vllm_is_refused_at_start(
+    file: str, before: str, after: str, start: str, refused: str, tmp_path: Path
+) -> None:
+    """Changes that nobody would notice: EAH and plain requests share cached blocks; `eah` is lost on its way."""
+    path = os.pathsep.join([str(changed_vllm(tmp_path, file, before, after)), str(ROOT), str(ROOT / "server")])
+    environment = os.environ | {"VLLM_PLUGINS": "eah", "PYTHONPATH": path}
+    run = subprocess.run([sys.executable, "-c", start], env=environment, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert refused in run.stderr
