@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import (
     CLIPVisionConfig,
+    Gemma2Config,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -34,6 +36,8 @@ from tests.checkpoint_tokenizer import (
 )
 
 IMAGE_PROMPT = "USER: <image>\nPlease describe this image in detail. ASSISTANT:"
+# Also with 16 image tokens it fills a block of the prefix cache.
+LONG_IMAGE_PROMPT = "USER: <image>\nIs there a small brown dog near the blue bench, or an open book? ASSISTANT:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,11 @@ class Geometry:
     vision_layers: int = 3
     max_position_embeddings: int = 2048
     sliding_window: int | None = None
-    """Tokens that a row sees, itself included; makes the language model a Mistral, a Llama has none."""
+    """Tokens that a row sees, itself included; a Llama has none, so this makes the language model a Mistral."""
+    windowed_layers: tuple[int, ...] | None = None
+    """The layers that have the window; makes the language model a Gemma 2."""
+    soft_cap: float | None = None
+    """Bound of the attention logits, by tanh; for a Gemma 2."""
 
     @property
     def num_image_tokens(self) -> int:
@@ -71,6 +79,8 @@ TENSOR_PARALLEL_2 = Geometry(num_kv_heads=4, hidden_size=128)
 ONE_KV_HEAD = Geometry(num_kv_heads=1, patch_size=16)
 # A prompt with an image has more tokens than that.
 SLIDING_WINDOW = Geometry(num_kv_heads=2, patch_size=16, sliding_window=16)
+ALTERNATING_WINDOW = Geometry(num_kv_heads=2, patch_size=16, sliding_window=16, windowed_layers=(0, 2))
+SOFT_CAP = Geometry(num_kv_heads=2, patch_size=16, sliding_window=16, windowed_layers=(), soft_cap=2.0)
 GEOMETRIES = {"mha": MHA, "gqa": GQA, "unusual": UNUSUAL, "tensor_parallel_2": TENSOR_PARALLEL_2}
 
 
@@ -111,6 +121,8 @@ def make_llava(
     with torch.no_grad():
         model.lm_head.weight[tokens_never_generated(tokenizer, vocab_size)] = 0
     state = {_hub_name(name): weight.to(dtype).contiguous() for name, weight in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        del state[_hub_name("lm_head.weight")]
     save_file(state, path / "model.safetensors", metadata={"format": "pt"})
 
     config.dtype = dtype
@@ -167,33 +179,45 @@ def _config(geometry: Geometry, vocab_size: int) -> LlavaConfig:
         patch_size=geometry.patch_size,
         projection_dim=64,
     )
-    family, more = LlamaConfig, {}
-    if geometry.sliding_window is not None:
-        family, more = MistralConfig, {"sliding_window": geometry.sliding_window}
-    text = family(
-        **more,
-        vocab_size=vocab_size,
-        hidden_size=geometry.hidden_size,
-        intermediate_size=geometry.intermediate_size,
-        num_hidden_layers=geometry.num_layers,
-        num_attention_heads=geometry.num_heads,
-        num_key_value_heads=geometry.num_kv_heads,
-        head_dim=geometry.head_dim,
-        max_position_embeddings=geometry.max_position_embeddings,
-        bos_token_id=BOS_TOKEN_ID,
-        eos_token_id=EOS_TOKEN_ID,
-        pad_token_id=PAD_TOKEN_ID,
-        tie_word_embeddings=False,
-    )
     return LlavaConfig(
         vision_config=vision,
-        text_config=text,
+        text_config=_text_config(geometry, vocab_size),
         image_token_index=IMAGE_TOKEN_ID,
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=geometry.num_image_tokens,
-        tie_word_embeddings=False,
+        tie_word_embeddings=geometry.windowed_layers is not None,
     )
+
+
+def _text_config(geometry: Geometry, vocab_size: int) -> LlamaConfig | MistralConfig | Gemma2Config:
+    common: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": geometry.hidden_size,
+        "intermediate_size": geometry.intermediate_size,
+        "num_hidden_layers": geometry.num_layers,
+        "num_attention_heads": geometry.num_heads,
+        "num_key_value_heads": geometry.num_kv_heads,
+        "head_dim": geometry.head_dim,
+        "max_position_embeddings": geometry.max_position_embeddings,
+        "bos_token_id": BOS_TOKEN_ID,
+        "eos_token_id": EOS_TOKEN_ID,
+        "pad_token_id": PAD_TOKEN_ID,
+    }
+    if geometry.windowed_layers is not None:
+        kinds = ["full_attention", "sliding_attention"]
+        return Gemma2Config(
+            **common,
+            sliding_window=geometry.sliding_window,
+            layer_types=[kinds[layer in geometry.windowed_layers] for layer in range(geometry.num_layers)],
+            attn_logit_softcapping=geometry.soft_cap,
+            final_logit_softcapping=None,
+            query_pre_attn_scalar=geometry.head_dim,
+            tie_word_embeddings=True,
+        )
+    if geometry.sliding_window is not None:
+        return MistralConfig(**common, sliding_window=geometry.sliding_window, tie_word_embeddings=False)
+    return LlamaConfig(**common, tie_word_embeddings=False)
 
 
 def _randomise(model: LlavaForConditionalGeneration, seed: int) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from transformers import (
@@ -58,12 +59,19 @@ class LayerOutcome:
 @dataclass(slots=True)
 class ReferenceOutput:
     tokens: list[int]
-    first_token_logprobs: torch.Tensor
-    """Log-softmax over the whole vocabulary at the last prompt row, `[vocab]`."""
+    logprobs: torch.Tensor
+    """Log-softmax over the whole vocabulary from which each token was chosen, `[max_tokens, vocab]`."""
+    prompt_logprobs: torch.Tensor
+    """Log-softmax over the whole vocabulary at every prompt row, `[prompt length, vocab]`."""
     prompt_token_ids: list[int]
     """With every image placeholder expanded."""
     report: list[LayerOutcome] = field(default_factory=list)
     """One entry per layer that was read, in layer order; empty without EAH and for a prompt without image."""
+
+    @property
+    def first_token_logprobs(self) -> torch.Tensor:
+        """Log-softmax over the whole vocabulary at the last prompt row, `[vocab]`."""
+        return self.logprobs[0]
 
 
 @dataclass(slots=True)
@@ -86,6 +94,7 @@ def reference_generate(
     images: list[Image.Image],
     eah: dict[str, Any] | None = None,
     max_tokens: int = 12,
+    allowed: list[int] | None = None,
 ) -> ReferenceOutput:
     """Greedy generation with or without EAH; never stops at the end of the sentence.
 
@@ -95,6 +104,7 @@ def reference_generate(
         images: Pictures, in the order of their placeholders.
         eah: Options of DESIGN 3 except `report` and the random head; None for ordinary attention.
         max_tokens: Tokens to generate.
+        allowed: Tokens to choose from, all where None.
     """
     model, processor = _load(str(path))
     input_ids, pixel_values = _prepare(model, processor, prompt, images)
@@ -105,15 +115,36 @@ def reference_generate(
     inputs: dict[str, Any] = {"input_ids": torch.tensor([input_ids]), "pixel_values": pixel_values}
     cache = DynamicCache(config=model.config.text_config)
     tokens: list[int] = []
-    first_token_logprobs = torch.empty(0)
+    rows: list[torch.Tensor] = []
+    candidates = allowed or list(range(model.config.text_config.vocab_size))
     with torch.inference_mode():
         for _ in range(max_tokens):
-            logits = model(**inputs, past_key_values=cache, use_cache=True).logits[0, -1].float()
-            if not tokens:
-                first_token_logprobs = torch.log_softmax(logits, dim=-1)
-            tokens.append(int(logits.argmax()))
+            logits = model(**inputs, past_key_values=cache, use_cache=True).logits[0].float()
+            rows.append(torch.log_softmax(logits, dim=-1))
+            tokens.append(candidates[int(logits[-1, candidates].argmax())])
             inputs = {"input_ids": torch.tensor([[tokens[-1]]])}
-    return ReferenceOutput(tokens, first_token_logprobs, input_ids, request.report if request else [])
+    logprobs = torch.stack([row[-1] for row in rows])
+    return ReferenceOutput(tokens, logprobs, rows[0], input_ids, request.report if request else [])
+
+
+def image_embeddings(path: str | Path, images: list[Image.Image]) -> np.ndarray:
+    """What the language model is given for each image, `[images, image tokens, hidden]`."""
+    model, processor = _load(str(path))
+    pixel_values = processor.image_processor(images, return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        features = model.model.get_image_features(pixel_values).pooler_output
+    return torch.stack([image.view(-1, image.shape[-1]) for image in features]).numpy()
+
+
+def prompt_embeddings(path: str | Path, prompt: str, images: list[Image.Image]) -> np.ndarray:
+    """What the language model is given for a prompt, `[prompt length, hidden]`."""
+    model, processor = _load(str(path))
+    input_ids, _ = _prepare(model, processor, prompt, images)
+    is_image = np.array(input_ids) == model.config.image_token_index
+    with torch.inference_mode():
+        embeddings = model.get_input_embeddings()(torch.tensor(input_ids)).numpy().copy()
+    embeddings[is_image] = image_embeddings(path, images).reshape(-1, embeddings.shape[-1])
+    return embeddings
 
 
 def _eah_attention(
@@ -123,6 +154,7 @@ def _eah_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float,
+    softcap: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Eager attention with EAH on the prompt of the request that the layer holds.
@@ -133,6 +165,8 @@ def _eah_attention(
     group = query.shape[1] // key.shape[1]
     key, value = key[0].repeat_interleave(group, 0), value[0].repeat_interleave(group, 0)
     logits = query[0] @ key.transpose(1, 2) * scaling
+    if softcap is not None:
+        logits = torch.tanh(logits / softcap) * softcap
     if attention_mask is not None:
         logits = logits + attention_mask[0]
     attention_map = torch.softmax(logits, dim=-1)

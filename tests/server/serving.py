@@ -23,7 +23,7 @@ import openai
 from PIL import Image
 
 API_KEY = "the-key"
-START_SECONDS = 240
+START_SECONDS = 480
 SMALL = ["--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--kv-cache-memory-bytes", "67108864"]
 SMALL += ["--block-size", "32", "--max-logprobs", "-1", "--enable-prompt-tokens-details"]
 
@@ -43,13 +43,18 @@ if __name__ == "__main__":
 """
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Server:
     """Use as a context manager; `plain=True` is vLLM's own serve command, without our endpoint plugin."""
 
     def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str] | None = None, plain: bool = False) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._folder = tempfile.TemporaryDirectory()
         self._log = Path(self._folder.name, "log")
         command = [str(Path(sys.executable).with_name("eah-vllm"))]
@@ -63,8 +68,17 @@ class Server:
             self._process = subprocess.Popen(
                 command, env=environment | dict(env or {}), stdout=log, stderr=log, start_new_session=True
             )
-        self._wait()
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
         self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=API_KEY, max_retries=0)
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; API processes and engines are its children."""
+        return self._process.pid
 
     @property
     def url(self) -> str:
@@ -125,7 +139,7 @@ class Server:
         try:
             self._process.wait(60)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # API processes and engines too
         self._folder.cleanup()
 
 

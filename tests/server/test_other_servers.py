@@ -45,6 +45,16 @@ def test_plain_vllm_serve_takes_vllm_xargs(unusual_checkpoint: Path) -> None:
             caption(server, messages, vllm_xargs={"eah": 1, "eah_layer": 9})
 
 
+def test_beam_search_with_eah_is_refused_where_our_routes_are_loaded(unusual_checkpoint: Path) -> None:
+    """vLLM's beam search drops `vllm_xargs` before any hook of ours; our routes look first."""
+    arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL]
+    with Server(arguments, env={"VLLM_PLUGINS": "eah"}, plain=True) as server:
+        messages = image_message(random_image(58))
+        with pytest.raises(openai.BadRequestError, match="use_beam_search"):
+            caption(server, messages, vllm_xargs=XARGS, use_beam_search=True, n=2)
+        assert caption(server, messages, use_beam_search=True, n=2).choices[1].message.content
+
+
 def test_off_switch(unusual_checkpoint: Path) -> None:
     messages = image_message(random_image(57))
     arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL]

@@ -1,0 +1,13 @@
+"""`--worker-extension-cls`: lets a test look into a worker of a running server, through vLLM's development route."""
+
+from typing import Any
+
+
+class Inspector:
+    """Mixed into the worker by vLLM, so `self` is the worker."""
+
+    def held_state(self) -> dict[str, int]:
+        """How much the worker remembers of requests; all 0 when none is under way and every report was collected."""
+        worker: Any = self
+        table = worker.eah.table
+        return {"running": len(table), "uncollected": len(table._uncollected)}
