@@ -1,6 +1,6 @@
 # Everything a newcomer runs. `make serve` and `make test` do all of their own set-up; the second run starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help env env-v2 serve test check train-scenes smoke-train lock wheel clean-env
+.PHONY: help env env-v2 serve test soak check train-scenes smoke-train lock wheel clean-env
 
 ARGS ?=
 OUT ?= build/scenes
@@ -18,6 +18,9 @@ serve: env ## serve the built-in model on port 8000; ARGS="MODEL and any option 
 
 test: env env-v2 ## run every test; ARGS="-k name" and the like go to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: env ## 300 requests of mixed kinds at concurrency 8, every answer compared; ARGS="--requests N --concurrency N --seed N"
+	$(BIN)/python -m tests.soak $(ARGS)
 
 check: env ## lint, formatting, types, import rules
 	$(BIN)/ruff check .

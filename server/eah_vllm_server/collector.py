@@ -29,6 +29,7 @@ class ReportCollector:
         self._metrics = metrics
         self._uncounted = asyncio.Event()
         self._abandoned: list[str] = []
+        self._asking: set[asyncio.Task[list[Mapping[str, Any]]]] = set()
 
     async def check_identity(self, expected: str) -> None:
         """Make sure that every engine runs EAH, and the same: data-parallel engines may run on several machines.
@@ -69,6 +70,13 @@ class ReportCollector:
                 self._uncounted.set()
 
     async def _collect(self, tags: list[str]) -> list[Mapping[str, Any]]:
+        # Workers forget what they hand out: a caller that is cancelled, its client gone, must not take the counts along.
+        asking = asyncio.create_task(self._collect_now(tags))
+        self._asking.add(asking)  # the event loop alone would not keep it alive
+        asking.add_done_callback(self._asking.discard)
+        return await asyncio.shield(asking)
+
+    async def _collect_now(self, tags: list[str]) -> list[Mapping[str, Any]]:
         parts: list[Mapping[str, Any]] = await self._ask_workers("eah_collect", tags)
         for part in parts:
             for outcome, number in part["outcomes"].items():

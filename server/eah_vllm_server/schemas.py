@@ -9,6 +9,7 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
 from eah_vllm.options import EAHOptions, OptionError, parse_options
+from eah_vllm_server.metrics import metrics
 
 
 def _read(value: Any) -> bool | EAHOptions | None:
@@ -19,6 +20,7 @@ def _read(value: Any) -> bool | EAHOptions | None:
             return parse_options(value)
         raise OptionError("eah", f"must be true, false or an object of options, got {value!r}")
     except OptionError as error:
+        metrics().count_requests("refused")
         # vLLM answers its own error with 400 and the field's name; a ValueError would be wrapped by pydantic.
         raise VLLMValidationError(str(error), parameter=error.field) from error
 

@@ -148,10 +148,12 @@ def test_two_choices_and_a_system_message(server: Server) -> None:
     ],
 )
 def test_impossible_options_are_refused_by_name(server: Server, body: dict[str, Any], named: str) -> None:
+    before = server.counter("eah_requests_total", outcome="refused")
     with pytest.raises(openai.BadRequestError) as refused:
         chat(server, extra_body=body)
     assert refused.value.status_code == 400
     assert named in refused.value.message
+    assert server.counter("eah_requests_total", outcome="refused") == before + 1
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions/batch"])
