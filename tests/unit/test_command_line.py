@@ -1,7 +1,9 @@
 """What `eah-vllm serve` hands to vLLM."""
 
+import os
+
 import pytest
-from eah_vllm_server.__main__ import allow_plugins, complete, configs_dir
+from eah_vllm_server.__main__ import allow_plugins, complete, configs_dir, main
 
 from eah_vllm.scenes import MODEL_PATH
 
@@ -27,11 +29,20 @@ def test_arguments(argv: list[str], handed_on: list[str]) -> None:
 
 
 def test_our_plugin_joins_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     monkeypatch.setenv("VLLM_PLUGINS", "theirs")
     allow_plugins()
     assert os.environ["VLLM_PLUGINS"] == "eah,theirs"
     monkeypatch.delenv("VLLM_PLUGINS")
     allow_plugins()
     assert "eah" in os.environ["VLLM_PLUGINS"].split(",")
+
+
+def test_a_server_without_our_routes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["eah-vllm", "serve", "--grpc"])
+    for name in ("VLLM_PLUGINS", "VLLM_WORKER_MULTIPROC_METHOD"):  # set by the command; restored with this test
+        monkeypatch.setenv(name, "")
+    with pytest.raises(SystemExit):
+        main()
+    assert "--grpc starts a server that loads no endpoint plugin" in capsys.readouterr().err
