@@ -124,6 +124,8 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
     shards = HeadShards(
         get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size(), tensor_model_parallel_all_reduce
     )
+    start, stop = vllm_config.model_config.get_layers_start_end_indices(vllm_config.parallel_config)
+    intervention.local_layers = set(range(start, stop))
     num_wrapped = 0
     for name, attention in vllm_config.compilation_config.static_forward_context.items():
         if not isinstance(attention, Attention) or not name.startswith(prefix):

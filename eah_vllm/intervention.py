@@ -42,7 +42,9 @@ class Intervention:
         self.defaults = defaults
         self.shape = shape
         self.unsupported_layers: set[int] = set()
-        """Layers whose attention EAH cannot change."""
+        """Layers of this pipeline stage whose attention EAH cannot change."""
+        self.local_layers = set(range(shape.num_layers))
+        """Decoder layers of this pipeline stage."""
         self.table = RequestTable()
         self.recorded = RecordedHeads()
         self.trace = trace
@@ -59,10 +61,13 @@ class Intervention:
             return
         options, tag = asked
         settings = resolve(options, self.defaults, self.shape, tag)
+        if not self.local_layers.intersection(settings.layers):
+            return  # its layers are in other pipeline stages, which report on it
         positions = [feature.mm_position for feature in new.mm_features if feature.modality == "image"]
         spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
         seed, record = random_seed(new.prompt_token_ids), new.sampling_params.extra_args.get(RECORD_FIELD)
         state = RequestState(new.req_id, settings, new.prompt_len, spans, seed, record)
+        state.counted_elsewhere = settings.layers[0] not in self.local_layers
         if spans and self.unsupported_layers.intersection(settings.layers):
             state.reason = UNSUPPORTED_ATTENTION
         self.table.add(state)

@@ -15,6 +15,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from eah_vllm.attention_impl import wrap_decoder_layers
 from eah_vllm.engine_config import engine_defaults, model_shape
 from eah_vllm.intervention import Intervention
+from eah_vllm.refusals import OUR_SCHEDULER
 from eah_vllm.trace import open_trace
 
 
@@ -28,6 +29,8 @@ class EAHLlavaForConditionalGeneration(LlavaForConditionalGeneration):
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__(vllm_config=vllm_config, prefix=prefix)
+        if vllm_config.scheduler_config.scheduler_cls != OUR_SCHEDULER:
+            raise RuntimeError("EAH (eah_vllm): EAH_DISABLE must be set alike in all processes of an engine.")
         runner = "V2" if vllm_config.use_v2_model_runner else "V1"
         trace = open_trace({"runner": runner, "rank": get_tensor_model_parallel_rank()})
         self.eah = Intervention(engine_defaults(vllm_config), model_shape(vllm_config.model_config), trace)

@@ -28,7 +28,6 @@ def refuse_unsupported(vllm_config: VllmConfig) -> None:
         "--prefill-context-parallel-size spreads a prompt's rows over ranks; set it to 1": (
             parallel.prefill_context_parallel_size > 1
         ),
-        "--pipeline-parallel-size above 1 is not supported yet; set it to 1": parallel.pipeline_parallel_size > 1,
         "--enable-dbo and --ubatch-size run a batch in parts; leave them unset": parallel.use_ubatching,
         "--scheduler-cls is taken, but EAH must isolate its prefix cache there; leave it unset": (
             vllm_config.scheduler_config.scheduler_cls not in (None, OUR_SCHEDULER)

@@ -43,6 +43,8 @@ class RequestState:
     reason: str | None = None
     """Why no layer can be changed, once that is known."""
     outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
+    counted_elsewhere: bool = False
+    """The request counts in the pipeline stage that has its first layer; here, only source heads do."""
     counted: bool = False
     """Already part of the counters: it ran before a preemption."""
 
@@ -129,5 +131,6 @@ class RequestTable:
             return
         state.counted = True
         done = state.report()
-        self._outcomes["applied" if done.applied else done.reason or report.NOT_RUN] += 1
+        if not state.counted_elsewhere:
+            self._outcomes["applied" if done.applied else done.reason or report.NOT_RUN] += 1
         self._source_heads.update((layer.layer, layer.head) for layer in done.layers if layer.head is not None)

@@ -70,7 +70,7 @@ class ReportCollector:
                 self._uncounted.set()
 
     async def _collect(self, tags: list[str]) -> list[Mapping[str, Any]]:
-        # Workers forget what they hand out: a caller that is cancelled, its client gone, must not take the counts along.
+        # Workers forget what they hand out: a caller that is cancelled, its client gone, must not take counts along.
         asking = asyncio.create_task(self._collect_now(tags))
         self._asking.add(asking)  # the event loop alone would not keep it alive
         asking.add_done_callback(self._asking.discard)

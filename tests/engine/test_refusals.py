@@ -47,9 +47,6 @@ CASES = {
         "--prefill-context-parallel-size spreads a prompt's rows over ranks; set it to 1",
         "prefill context parallel",
     ),
-    "pipeline_parallel": Case(
-        {"pipeline_parallel_size": 2}, "--pipeline-parallel-size above 1 is not supported yet; set it to 1"
-    ),
     "dual_batch_overlap": Case(
         {"enable_dbo": True}, "--enable-dbo and --ubatch-size run a batch in parts; leave them unset"
     ),
