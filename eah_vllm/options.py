@@ -74,6 +74,11 @@ class EngineDefaults(EAHOptions):
         False, description="EAH prompts may read the prefix cache, with the source head chosen when it was written"
     )
 
+    @classmethod
+    def engine_fields(cls) -> set[str]:
+        """What is a setting of the engine, and no option of a request."""
+        return set(cls.model_fields) - set(EAHOptions.model_fields)
+
     def options(self) -> EAHOptions:
         """The option defaults alone."""
         return EAHOptions(**self.model_dump(include=set(EAHOptions.model_fields)))

@@ -7,6 +7,7 @@ from vllm.config import VllmConfig
 
 from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
 from eah_vllm.engine_config import engine_defaults, model_shape
+from eah_vllm.options import EngineDefaults
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
 from eah_vllm_server.collector import ReportCollector
 from eah_vllm_server.engine_request import ServedModel
@@ -18,6 +19,8 @@ class EAHState:
 
     model: ServedModel
     collector: ReportCollector
+    settings: EngineDefaults
+    """The engine's EAH settings."""
     runner: str
     """Model runner of the engine, "V1" or "V2"."""
     counting: asyncio.Task[None] | None = None
