@@ -65,7 +65,14 @@ def ask(llm: LLM, items: Sequence[tuple[Scene, str]], sampling: SamplingParams) 
 
 def evaluate(model: str, scenes: Sequence[Scene], settings: Sequence[Setting], seed: int = 0) -> list[dict[str, Any]]:
     """One row of scores and captions per setting; the first setting is the one others are compared with."""
-    llm = LLM(model, max_model_len=512, dtype="float32", enable_prefix_caching=False, limit_mm_per_prompt={"image": 1})
+    llm = LLM(
+        model,
+        max_model_len=512,
+        dtype="float32",
+        enable_prefix_caching=False,
+        limit_mm_per_prompt={"image": 1},
+        kv_cache_memory_bytes=1 << 30,  # vLLM's default, most of the memory, would fail beside another large process
+    )
     asked = build_questions(scenes, seed)
     rows: list[dict[str, Any]] = []
     for setting in settings:
