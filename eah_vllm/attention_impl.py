@@ -124,18 +124,17 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
     shards = HeadShards(
         get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size(), tensor_model_parallel_all_reduce
     )
-    start, stop = vllm_config.model_config.get_layers_start_end_indices(vllm_config.parallel_config)
-    intervention.local_layers = set(range(start, stop))
-    num_wrapped = 0
+    prefix_reuse = engine_settings(vllm_config).prefix_reuse
     for name, attention in vllm_config.compilation_config.static_forward_context.items():
         if not isinstance(attention, Attention) or not name.startswith(prefix):
             continue
         layer = extract_layer_index(name)
+        intervention.local_layers.add(layer)
         if not _is_plain_causal(attention):
             intervention.unsupported_layers.add(layer)
             continue
         impl_name = type(attention.impl).__name__
-        if engine_settings(vllm_config).prefix_reuse and impl_name not in READABLE_IMPLS:
+        if prefix_reuse and impl_name not in READABLE_IMPLS:
             raise ValueError(
                 f"EAH (eah_vllm) cannot run here: prefix_reuse cannot read the KV cache of {impl_name}; leave it off."
             )
@@ -143,6 +142,5 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
         wrapped: Any = object.__new__(eah_impl_class(type(attention.impl)))
         wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)
         attention.impl = wrapped
-        num_wrapped += 1
-    if num_wrapped + len(intervention.unsupported_layers) == 0:
+    if not intervention.local_layers:
         raise RuntimeError(f"EAH (eah_vllm) cannot run here: no attention layer's name starts with {prefix!r}.")

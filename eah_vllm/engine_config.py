@@ -7,7 +7,6 @@ from vllm.config import ModelConfig, VllmConfig
 from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
-from vllm.v1.kv_cache_interface import is_quantized_kv_cache
 
 from eah_vllm import __version__
 from eah_vllm.options import EAHOptions, EngineDefaults, OptionError
@@ -74,9 +73,9 @@ class EAHConfigHook(VerifyAndUpdateConfig):
         """
         shape = model_shape(vllm_config.model_config)
         _check_defaults(engine_defaults(vllm_config), shape)
-        refuse_unsupported(vllm_config)
-        _check_prefix_reuse(engine_settings(vllm_config), vllm_config.cache_config.cache_dtype)
-        if not engine_settings(vllm_config).chunked_prefill:
+        settings = engine_settings(vllm_config)
+        refuse_unsupported(vllm_config, settings)
+        if not settings.chunked_prefill:
             _whole_prompts(vllm_config)
         vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
         vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
@@ -94,19 +93,6 @@ def _check_defaults(defaults: EAHOptions, shape: ModelShape) -> None:
     except OptionError as error:
         option = f'--additional-config \'{{"eah": {{"{error.field.removeprefix("eah.")}": ...}}}}\''
         raise ValueError(f"EAH (eah_vllm) cannot run here: default {error}; set another with {option}.") from None
-
-
-def _check_prefix_reuse(settings: EngineDefaults, kv_cache_dtype: str) -> None:
-    if settings.prefix_reuse and settings.chunked_prefill:
-        raise ValueError(
-            "EAH (eah_vllm) cannot run here: eah.prefix_reuse needs whole prompts; leave eah.chunked_prefill off, or "
-            "eah.prefix_reuse."
-        )
-    if settings.prefix_reuse and is_quantized_kv_cache(kv_cache_dtype):
-        raise ValueError(
-            f"EAH (eah_vllm) cannot run here: eah.prefix_reuse cannot read --kv-cache-dtype {kv_cache_dtype}; leave "
-            "one of them unset."
-        )
 
 
 def _whole_prompts(vllm_config: VllmConfig) -> None:

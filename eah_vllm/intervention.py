@@ -43,7 +43,7 @@ class Intervention:
         self.shape = shape
         self.unsupported_layers: set[int] = set()
         """Layers of this pipeline stage whose attention EAH cannot change."""
-        self.local_layers = set(range(shape.num_layers))
+        self.local_layers: set[int] = set()
         """Decoder layers of this pipeline stage."""
         self.table = RequestTable()
         self.recorded = RecordedHeads()

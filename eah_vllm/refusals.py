@@ -5,6 +5,9 @@ from typing import Any
 import vllm.envs as envs
 from vllm.config import CUDAGraphMode, VllmConfig
 from vllm.platforms import Platform
+from vllm.v1.kv_cache_interface import is_quantized_kv_cache
+
+from eah_vllm.options import EngineDefaults
 
 OUR_SCHEDULER = "eah_vllm.scheduler.make_scheduler"
 
@@ -13,7 +16,7 @@ def _refuse(sentence: str) -> None:
     raise ValueError(f"EAH (eah_vllm) cannot run here: {sentence}, or switch EAH off with EAH_DISABLE=1.")
 
 
-def refuse_unsupported(vllm_config: VllmConfig) -> None:
+def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> None:
     """Refuse what cannot work with EAH, or is not known to.
 
     Raises:
@@ -48,6 +51,12 @@ def refuse_unsupported(vllm_config: VllmConfig) -> None:
         ),
         "VLLM_USE_RUST_FRONTEND replaces the server that checks requests; leave it unset": envs.VLLM_USE_RUST_FRONTEND,
         "--kv-sharing-fast-prefill leaves prompt rows out; leave it off": cache.kv_sharing_fast_prefill,
+        "eah.prefix_reuse needs whole prompts; leave eah.chunked_prefill off, or eah.prefix_reuse": (
+            settings.prefix_reuse and settings.chunked_prefill
+        ),
+        f"eah.prefix_reuse cannot read --kv-cache-dtype {cache.cache_dtype}; leave one of them unset": (
+            settings.prefix_reuse and is_quantized_kv_cache(cache.cache_dtype)
+        ),
     }
     for sentence, refused in refusals.items():
         if refused:

@@ -10,12 +10,12 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 from eah_vllm.engine_config import engine_defaults, engine_settings, model_shape
-from eah_vllm.options import RECORD_FIELD, from_extra_args
+from eah_vllm.options import RECORD_FIELD, EAHOptions, from_extra_args
 from eah_vllm.prefix_records import PrefixRecords, prefix_key
-from eah_vllm.settings import resolve
+from eah_vllm.settings import ModelShape, resolve
 
 
-def isolate(request: Request, vllm_config: VllmConfig, records: PrefixRecords | None) -> None:
+def isolate(request: Request, defaults: EAHOptions, shape: ModelShape, records: PrefixRecords | None) -> None:
     """Give an EAH request block hashes of its own, and keep it from reading cached prefixes that others wrote.
 
     KV of the layers after an EAH layer depends on the settings, so blocks may be shared only between requests of equal
@@ -27,7 +27,7 @@ def isolate(request: Request, vllm_config: VllmConfig, records: PrefixRecords | 
     asked = from_extra_args(params.extra_args) if params is not None else None
     if params is None or asked is None:
         return
-    settings = resolve(asked[0], engine_defaults(vllm_config), model_shape(vllm_config.model_config))
+    settings = resolve(asked[0], defaults, shape)
     record = None
     if records is not None and _has_image(request):
         record = records.record_of(_prefix_key(request, settings.fingerprint()))
@@ -62,11 +62,13 @@ class EAHSchedulerMixin:
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.eah_defaults = engine_defaults(self.vllm_config)
+        self.eah_shape = model_shape(self.vllm_config.model_config)
         self.eah_records = PrefixRecords() if engine_settings(self.vllm_config).prefix_reuse else None
 
     def add_request(self, request: Request) -> Any:
         """Isolate, then queue."""
-        isolate(request, self.vllm_config, self.eah_records)
+        isolate(request, self.eah_defaults, self.eah_shape, self.eah_records)
         return super().add_request(request)  # type: ignore[misc]
 
     def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:

@@ -34,8 +34,6 @@ START = (  # __init__.py, engine_config.py, refusals.py
                 "kv_transfer_config additional_config use_v2_model_runner"),
     Name("vllm.config", "ModelConfig", "the model's shape, our admission, what we refuse",
          fields="hf_config hf_text_config max_model_len logits_processors return_sampling_mask use_mla"),
-    Name("vllm.config", "ModelConfig.get_layers_start_end_indices", "the decoder layers of a pipeline stage",
-         calls="parallel_config"),
     Name("vllm.config", "CacheConfig", "what we refuse",
          fields="cache_dtype kv_offloading_size kv_sharing_fast_prefill"),
     Name("vllm.v1.kv_cache_interface", "is_quantized_kv_cache", "what we refuse", calls="kv_cache_dtype"),

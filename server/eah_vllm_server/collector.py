@@ -39,7 +39,7 @@ class ReportCollector:
         """
         try:
             found = set(await self._ask_workers("eah_identity"))
-        except Exception as error:
+        except Exception as error:  # vLLM raises no narrower one for what a worker raised
             raise RuntimeError(NOT_EVERYWHERE) from error
         if found != {expected}:
             raise RuntimeError(f"{NOT_EVERYWHERE}: here {expected}; there {', '.join(sorted(found - {expected}))}")

@@ -10,7 +10,6 @@ from vllm.entrypoints.openai.chat_completion.api_router import create_chat_compl
 from vllm.entrypoints.openai.completion.api_router import create_completion
 from vllm.entrypoints.openai.responses.api_router import create_responses
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
-from vllm.exceptions import VLLMValidationError
 
 from eah_vllm.options import OptionError
 from eah_vllm.report import EAHReport
@@ -18,7 +17,13 @@ from eah_vllm_server.capabilities import capabilities
 from eah_vllm_server.engine_request import ALIAS_SUFFIX, to_engine_request
 from eah_vllm_server.metrics import metrics
 from eah_vllm_server.reply import add_report, when_over
-from eah_vllm_server.schemas import EAHChatCompletionRequest, EAHCompletionRequest, EAHRequest, EAHResponsesRequest
+from eah_vllm_server.schemas import (
+    EAHChatCompletionRequest,
+    EAHCompletionRequest,
+    EAHRequest,
+    EAHResponsesRequest,
+    refusal,
+)
 from eah_vllm_server.state import EAHState
 
 router = APIRouter()
@@ -31,8 +36,7 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
     try:
         asked = to_engine_request(request, state.model)
     except OptionError as error:
-        metrics().count_requests("refused")
-        raise VLLMValidationError(str(error), parameter=error.field) from error
+        raise refusal(error) from error
     if asked is None:
         return await core_route(request, raw_request)
     collector, tag = state.collector, asked.report_tag
@@ -54,8 +58,10 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
     finally:
         if response is None:  # an error, or the client went away
             at_end()
-    if response is None or tag is None:
-        return None if response is None else when_over(response, at_end)
+    if response is None:
+        return None
+    if tag is None:
+        return when_over(response, at_end)
     return await add_report(response, partial(collector.report, tag), at_end)
 
 

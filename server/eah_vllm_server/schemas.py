@@ -12,6 +12,12 @@ from eah_vllm.options import EAHOptions, OptionError, parse_options
 from eah_vllm_server.metrics import metrics
 
 
+def refusal(error: OptionError) -> VLLMValidationError:
+    """Count a refused request; vLLM answers its own error with 400 and the field's name, pydantic would wrap ours."""
+    metrics().count_requests("refused")
+    return VLLMValidationError(str(error), parameter=error.field)
+
+
 def _read(value: Any) -> bool | EAHOptions | None:
     if value is None or isinstance(value, bool | EAHOptions):
         return value
@@ -20,9 +26,7 @@ def _read(value: Any) -> bool | EAHOptions | None:
             return parse_options(value)
         raise OptionError("eah", f"must be true, false or an object of options, got {value!r}")
     except OptionError as error:
-        metrics().count_requests("refused")
-        # vLLM answers its own error with 400 and the field's name; a ValueError would be wrapped by pydantic.
-        raise VLLMValidationError(str(error), parameter=error.field) from error
+        raise refusal(error) from error
 
 
 EAHField = Annotated[
