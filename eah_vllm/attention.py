@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-from eah_vllm.sinks import ROWS_PER_BLOCK, causal_attention_rows
+from eah_vllm.sinks import causal_attention_rows
+
+ROWS_PER_BLOCK = 128
+"""Query rows whose attention is held at once; one head's map leaves room for more than `sinks.ROWS_PER_BLOCK`."""
 
 
 def broadcast_attention(
@@ -13,6 +16,7 @@ def broadcast_attention(
     num_heads: int,
     scale: float,
     *,
+    output: Tensor | None = None,
     rows_per_block: int = ROWS_PER_BLOCK,
 ) -> Tensor:
     """`out[:, j] = A[source] @ V[j]` for every head j: attention with the source head's query and key for all heads.
@@ -23,19 +27,25 @@ def broadcast_attention(
         value: `[S, num_kv_heads, value_dim]`; head j uses group `j // (num_heads / num_kv_heads)`.
         num_heads: query heads of the output.
         scale: factor on the scores before the softmax.
+        output: `[S, num_heads, value_dim]` to write into; made anew without one.
         rows_per_block: rows held at once.
 
     Returns:
-        `[S, num_heads, value_dim]` in `value`'s dtype.
+        `[S, num_heads, value_dim]` in `value`'s dtype: `output`, where it was given.
     """
     num_tokens, num_kv_heads, value_dim = value.shape
-    values = value.reshape(num_tokens, -1).float()
-    output = value.new_empty(num_tokens, num_heads, value_dim)
+    # bfloat16 values are multiplied as they are, as every fused kernel does; on CPUs float16 has no fast product.
+    product_dtype = torch.float32 if value.dtype == torch.float16 else value.dtype
+    values = value.reshape(num_tokens, -1).to(product_dtype)
+    source_query, source_key = source_query.float(), source_key.float()
+    if output is None:
+        output = value.new_empty(num_tokens, num_heads, value_dim)
+    grouped = output.view(num_tokens, num_kv_heads, -1, value_dim)
     for start in range(0, num_tokens, rows_per_block):
         stop = min(start + rows_per_block, num_tokens)
         attention = causal_attention_rows(source_query[start:stop, None], source_key[:stop, None], start, scale)[0]
-        rows = (attention @ values[:stop]).view(stop - start, num_kv_heads, value_dim)
-        output[start:stop] = rows.repeat_interleave(num_heads // num_kv_heads, dim=1)
+        rows = (attention.to(product_dtype) @ values[:stop]).view(stop - start, num_kv_heads, 1, value_dim)
+        grouped[start:stop] = rows
     return output
 
 

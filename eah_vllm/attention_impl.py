@@ -14,12 +14,16 @@ from vllm.distributed import (
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.models.utils import extract_layer_index
 
-from eah_vllm.batch_plan import PrefillSlice
-from eah_vllm.eah import HeadShards, broadcast_head, choose_head
+from eah_vllm.eah import choose_heads
 from eah_vllm.engine_config import engine_settings
+from eah_vllm.head_shards import HeadShards
 from eah_vllm.intervention import Intervention
 from eah_vllm.prefix_attention import READABLE_IMPLS, attend_after_prefix
+from eah_vllm.prompt_batch import PromptBatch
 from eah_vllm.report import PREFIX_CACHED
+
+Chosen = tuple[PromptBatch, Tensor, bool]
+"""Prompts, int64 `[prompts, 4]` as from `choose_heads`, and whether that was recorded by an earlier prompt."""
 
 
 class EAHAttentionMixin:
@@ -31,6 +35,8 @@ class EAHAttentionMixin:
     eah: Intervention
     eah_layer: int
     eah_shards: HeadShards
+    kv_update_is_separate: bool
+    """The KV cache is written before `forward`, which may then be left out."""
     scale: float
 
     def forward(
@@ -49,24 +55,28 @@ class EAHAttentionMixin:
 
         Shapes: query and output `[tokens, num_heads, head_dim]`, key and value `[tokens, num_kv_heads, head_dim]`.
         """
-        result = self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
-        if attn_metadata is None:  # a profiling run
-            return result
-        for piece in self.eah.plan.for_layer(self.eah_layer):
-            rows = slice(piece.row_start, piece.row_start + piece.num_rows)
-            prompt_query = query[rows]
-            if prompt_query.dtype.itemsize == 1:  # FP8 KV cache: this query arrives quantized
-                prompt_query = prompt_query.to(key.dtype) * layer._q_scale
-            choice, recorded = self._choice(piece, prompt_query, key[rows])
+        work = self.eah.plan.get(self.eah_layer)
+        if work is None or attn_metadata is None:  # the latter in a profiling run
+            return self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
+        eah_query = query
+        if query.dtype.itemsize == 1:  # FP8 KV cache: this query arrives quantized
+            eah_query = query.to(key.dtype) * layer._q_scale
+        chosen = self._choose(work.whole, eah_query, key)
+        result = output
+        if not (self.kv_update_is_separate and work.whole_is_everything and _surely_broadcast(chosen)):
+            result = self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
+        for prompts, choices, reused in chosen:
+            prompts.broadcast(choices, eah_query, key, value, output, self.scale, self.eah_shards)
+            self.eah.note(prompts, self.eah_layer, choices, reused=reused)
+        for piece in work.cached:
+            choice = self.eah.recorded.get(piece.state.record, self.eah_layer)
             if choice is None:
+                piece.state.reason = PREFIX_CACHED
                 continue
-            if piece.num_cached == 0:
-                changed = broadcast_head(choice[0], prompt_query, key[rows], value[rows], self.scale, self.eah_shards)
-            else:
-                prompt = prompt_query, key[rows], value[rows]
-                changed = attend_after_prefix(self, layer, *prompt, kv_cache, attn_metadata, choice[0], piece)
-            output[rows] = torch.where(choice[3].bool(), changed, output[rows])
-            self.eah.note(piece, self.eah_layer, choice, reused=recorded)
+            rows = eah_query[piece.rows], key[piece.rows], value[piece.rows]
+            changed = attend_after_prefix(self, layer, *rows, kv_cache, attn_metadata, choice[0], piece)
+            output[piece.rows] = torch.where(choice[3].bool(), changed, output[piece.rows])
+            self.eah.note(PromptBatch((piece,)), self.eah_layer, choice[None], reused=True)
         return result
 
     def plain_attention(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -74,17 +84,23 @@ class EAHAttentionMixin:
         result: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
         return result
 
-    def _choice(self, piece: PrefillSlice, query: Tensor, key: Tensor) -> tuple[Tensor | None, bool]:
-        """As from `choose_head`, and whether an earlier request recorded it; None where nothing can be chosen."""
-        state, recorded = piece.state, self.eah.recorded.get(piece.state.record, self.eah_layer)
-        if recorded is not None:
-            return recorded, True
-        if piece.num_cached > 0:
-            state.reason = PREFIX_CACHED
-            return None, False
-        choice = choose_head(state, self.eah_layer, query, key, self.scale, self.eah_shards)
-        self.eah.recorded.put(state.record, self.eah_layer, choice)
-        return choice, False
+    def _choose(self, whole: PromptBatch, query: Tensor, key: Tensor) -> list[Chosen]:
+        """The source heads of whole prompts, chosen now or recorded by an earlier prompt with the same image prefix."""
+
+        def choose(prompts: PromptBatch) -> Tensor:
+            return choose_heads(prompts, self.eah_layer, query, key, self.scale, self.eah_shards)
+
+        if all(piece.state.record is None for piece in whole.slices):
+            return [(whole, choose(whole), False)] if whole.slices else []
+        chosen = []
+        for one in (PromptBatch((piece,)) for piece in whole.slices):  # in turn: one may need what another records
+            record = one.slices[0].state.record
+            recorded = self.eah.recorded.get(record, self.eah_layer)
+            choices = choose(one) if recorded is None else recorded[None]
+            if recorded is None:
+                self.eah.recorded.put(record, self.eah_layer, choices[0])
+            chosen.append((one, choices, recorded is not None))
+        return chosen
 
     def fused_output_quant_supported(self, quant_key: Any) -> bool:
         """No: EAH rewrites rows of the unquantized output."""
@@ -101,6 +117,16 @@ class EAHAttentionMixin:
     def fused_qk_norm_mrope_kvcache_supported(self) -> bool:
         """No: EAH needs the query and key after rotary embedding."""
         return False
+
+
+def _surely_broadcast(chosen: list[Chosen]) -> bool:
+    """Whether every prompt's rows will be overwritten, where that is known without waiting for the device."""
+    return all(
+        bool(choices[:, 3].all())
+        if choices.device.type == "cpu"
+        else all(isinstance(piece.state.settings.head, int) for piece in prompts.slices)
+        for prompts, choices, _ in chosen
+    )
 
 
 @cache
@@ -141,6 +167,7 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
         # The same state under a subclass: building a new implementation would need the backend's constructor arguments.
         wrapped: Any = object.__new__(eah_impl_class(type(attention.impl)))
         wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)
+        wrapped.kv_update_is_separate = not attention.attn_backend.forward_includes_kv_cache_update
         attention.impl = wrapped
     if not intervention.local_layers:
         raise RuntimeError(f"EAH (eah_vllm) cannot run here: no attention layer's name starts with {prefix!r}.")

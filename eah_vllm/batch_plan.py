@@ -1,39 +1,29 @@
 """Which rows of a step's batch get EAH, and in which layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eah_vllm import report
-from eah_vllm.request_state import RequestState, RequestTable
+from eah_vllm.prompt_batch import PrefillSlice, PromptBatch
+from eah_vllm.request_state import RequestTable
 
 
 @dataclass(frozen=True, slots=True)
-class PrefillSlice:
-    """The rest of one request's prompt after `num_cached` tokens, as `num_rows` rows of the batch from `row_start`."""
+class LayerWork:
+    """What one layer does in one step."""
 
-    state: RequestState
-    row_start: int
-    batch_idx: int
-    num_cached: int = 0
-
-    @property
-    def num_rows(self) -> int:
-        """Prompt rows in this step."""
-        return self.state.prompt_length - self.num_cached
+    whole: PromptBatch
+    """Prompts of which every row is in this step."""
+    cached: tuple[PrefillSlice, ...]
+    """Prompts whose first rows lie in the prefix cache."""
+    whole_is_everything: bool
+    """The step has no row outside `whole`."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchPlan:
-    """The EAH work of one step."""
+BatchPlan = Mapping[int, LayerWork]
+"""The EAH work of one step, by layer; layers without any are absent."""
 
-    slices: tuple[PrefillSlice, ...]
-
-    def for_layer(self, layer: int) -> list[PrefillSlice]:
-        """The slices that a layer acts on, in batch order (the same on every rank)."""
-        return [piece for piece in self.slices if layer in piece.state.settings.layers]
-
-
-NO_WORK = BatchPlan(())
+NO_WORK: BatchPlan = {}
 
 
 def plan_batch(
@@ -58,14 +48,16 @@ def plan_batch(
         num_computed_tokens: tokens of each request that earlier steps, or the prefix cache, computed.
         num_scheduled_tokens: tokens of each request in this step.
     """
-    if not len(table):
+    if not table.unfinished_prompts:
         return NO_WORK
     slices = []
     for idx, req_id in enumerate(req_ids):
-        state = table.get(req_id)
+        state = table.unfinished_prompts.get(req_id)
         if state is None:
             continue
         first, stop = int(num_computed_tokens[idx]), int(num_computed_tokens[idx]) + int(num_scheduled_tokens[idx])
+        if stop >= state.prompt_length:
+            del table.unfinished_prompts[req_id]
         if stop > state.prompt_length and not state.outcomes and state.reason is None:
             state.counted = True  # Model Runner V2 forgot it when it was preempted, and counted it then
         if first >= state.prompt_length:
@@ -78,5 +70,21 @@ def plan_batch(
             slices.append(PrefillSlice(state, int(row_starts[idx]), idx, first))
         else:
             state.reason = state.reason or (report.PREFIX_CACHED if first > 0 else report.PROMPT_SPLIT)
-    # A prompt may read blocks that another one writes, and record the head of, in this very step.
-    return BatchPlan(tuple(sorted(slices, key=lambda piece: piece.num_cached > 0))) if slices else NO_WORK
+    return _by_layer(slices, sum(int(tokens) for tokens in num_scheduled_tokens)) if slices else NO_WORK
+
+
+def _by_layer(slices: Sequence[PrefillSlice], step_rows: int) -> BatchPlan:
+    works: dict[tuple[int, ...], LayerWork] = {}
+    plan = {}
+    for layer in {layer for piece in slices for layer in piece.state.settings.layers}:
+        mine = tuple(idx for idx, piece in enumerate(slices) if layer in piece.state.settings.layers)
+        if mine not in works:  # one object for all layers of equal work: what it keeps for the device is made once
+            pieces = [slices[idx] for idx in mine]
+            whole = tuple(piece for piece in pieces if piece.num_cached == 0)
+            works[mine] = LayerWork(
+                PromptBatch(whole),
+                tuple(piece for piece in pieces if piece.num_cached > 0),
+                sum(piece.num_rows for piece in whole) == step_rows,
+            )
+        plan[layer] = works[mine]
+    return plan

@@ -6,12 +6,13 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from eah_vllm.batch_plan import NO_WORK, BatchPlan, PrefillSlice, plan_batch
-from eah_vllm.eah import layer_outcome, random_seed
+from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
+from eah_vllm.eah import on_host, random_seed
 from eah_vllm.options import RECORD_FIELD, EAHOptions, from_extra_args
+from eah_vllm.prompt_batch import PrefillSlice, PromptBatch
 from eah_vllm.recorded_heads import RecordedHeads
 from eah_vllm.report import UNSUPPORTED_ATTENTION
-from eah_vllm.request_state import RequestState, RequestTable
+from eah_vllm.request_state import LayerOutcome, RequestState, RequestTable
 from eah_vllm.settings import ModelShape, resolve
 from eah_vllm.spans import image_spans
 from eah_vllm.trace import Trace
@@ -102,23 +103,26 @@ class Intervention:
         finally:
             self._plan = NO_WORK
 
-    def note(self, piece: PrefillSlice, layer: int, choice: Tensor, *, reused: bool) -> None:
-        """Keep what a layer did to a prompt, for its report and the trace; `choice` as from `eah.choose_head`."""
-        state = piece.state
-        state.outcomes[layer] = layer_outcome(layer, state.image_tokens, choice, reused=reused)
-        if self.trace is None:
-            return
-        head, sinks, _, broadcast = choice.tolist()
+    def note(self, prompts: PromptBatch, layer: int, choices: Tensor, *, reused: bool) -> None:
+        """Keep what a layer did to some prompts, for the reports and the trace; `choices` as from `choose_heads`."""
+        numbers, copied = on_host(choices)
+        for piece, row in zip(prompts.slices, numbers, strict=True):
+            piece.state.outcomes[layer] = LayerOutcome(layer, piece.state.image_tokens, row, copied, reused)
+            if self.trace is not None:
+                self._write_trace(self.trace, piece, piece.state.outcomes[layer])
+
+    def _write_trace(self, trace: Trace, piece: PrefillSlice, outcome: LayerOutcome) -> None:
+        head, sinks, _, broadcast = outcome.read()
         if broadcast:
-            self.trace.write(
+            trace.write(
                 {
-                    "request": state.req_id,
-                    "layer": layer,
-                    "rows": [piece.num_cached, state.prompt_length],
-                    "spans": [[span.start, span.stop] for span in state.spans],
+                    "request": piece.state.req_id,
+                    "layer": outcome.layer,
+                    "rows": [piece.num_cached, piece.state.prompt_length],
+                    "spans": [[span.start, span.stop] for span in piece.state.spans],
                     "head": head,
                     "sinks": sinks,
-                    "reused": reused,
+                    "reused": outcome.reused,
                 }
             )
 

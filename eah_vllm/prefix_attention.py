@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eah_vllm.batch_plan import PrefillSlice
+from eah_vllm.prompt_batch import PrefillSlice
 
 READABLE_IMPLS = ("CPUAttentionBackendImpl",)
 """Attention implementations whose blocks are known to be `[blocks, kv heads, key then value]`."""
@@ -52,7 +52,7 @@ def attend_after_prefix(
     halves = blocks.view(num_blocks, num_kv_heads, 2, block_size * head_dim)
     halves[:, :, 0] = impl.eah_shards.take_group(halves[:, :, 0], source, num_heads)[:, None]
 
-    source_query, source_key = impl.eah_shards.take_head(query, key, source)
+    source_query, source_key = impl.eah_shards.take_heads(query, key, [slice(0, len(query))], [source])
     source_query = source_query[:, None].expand_as(query).contiguous()
     source_key = source_key[:, None].expand_as(key).contiguous()
     metadata = _cpu_metadata(impl, layer, attn_metadata, query.dtype, piece.num_cached, length, num_blocks)

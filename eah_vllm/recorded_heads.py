@@ -19,7 +19,7 @@ class RecordedHeads:
         self._max_records = max_records
 
     def get(self, record: str | None, layer: int) -> Tensor | None:
-        """The numbers of `eah.choose_head`, None when nothing was recorded."""
+        """A row of `eah.choose_heads`, None when nothing was recorded."""
         if record is None or record not in self._records:
             return None
         self._records.move_to_end(record)

@@ -28,6 +28,13 @@ class LayerOutcome:
     reused: bool = False
     """The head was recorded by an earlier request with the same image prefix."""
 
+    def read(self) -> list[int]:
+        """`numbers`; waits for the device if it must."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        read: list[int] = self.numbers.tolist()
+        return read
+
 
 @dataclass(slots=True)
 class RequestState:
@@ -62,9 +69,7 @@ class RequestState:
         return EAHReport(len(failed) < len(read), failed[0] if failed else None, tuple(layer for layer, _ in read))
 
     def _read(self, outcome: LayerOutcome) -> tuple[LayerReport, str | None]:
-        if outcome.copied is not None:
-            outcome.copied.synchronize()
-        head, sinks, most_sinks, broadcast = outcome.numbers.tolist()
+        head, sinks, most_sinks, broadcast = outcome.read()
         reason = None
         if not broadcast:
             reason = report.NO_SINK if most_sinks == 0 else report.BELOW_MIN_DENSITY
@@ -82,6 +87,8 @@ class RequestTable:
 
     def __init__(self) -> None:
         self._running: dict[str, RequestState] = {}
+        self.unfinished_prompts: dict[str, RequestState] = {}
+        """Requests with prompt rows to come, by request ID; empty in steps that only decode."""
         self._uncollected: OrderedDict[str, RequestState] = OrderedDict()
         self._outcomes: Counter[str] = Counter()
         self._source_heads: Counter[tuple[int, int]] = Counter()
@@ -91,7 +98,7 @@ class RequestTable:
 
     def add(self, state: RequestState) -> None:
         """Start to follow a request; one that was preempted is added again."""
-        self._running[state.req_id] = state
+        self._running[state.req_id] = self.unfinished_prompts[state.req_id] = state
         before = self._uncollected.get(state.settings.tag or "")
         if before is not None and before.req_id == state.req_id:
             # Preempted: the prompt may now come from the cache, and no layer will report on it again.
@@ -102,12 +109,14 @@ class RequestTable:
             while len(self._uncollected) > MAX_UNCOLLECTED:
                 self._uncollected.popitem(last=False)
 
-    def get(self, req_id: str) -> RequestState | None:
-        """The state of a request, None when it does not ask for EAH."""
-        return self._running.get(req_id)
+    def resume(self, req_id: str) -> None:
+        """A request that was preempted, but not removed, will compute its prompt again."""
+        if req_id in self._running:
+            self.unfinished_prompts[req_id] = self._running[req_id]
 
     def remove(self, req_id: str) -> None:
         """Forget a request that finished, was aborted or was preempted, and count what was done to it."""
+        self.unfinished_prompts.pop(req_id, None)
         state = self._running.pop(req_id, None)
         if state is not None:
             self._count(state)

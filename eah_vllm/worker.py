@@ -1,6 +1,7 @@
 """Adapter to Model Runner V1, and the RPC by which reports leave a worker of either runner."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -48,12 +49,16 @@ class EAHWorkerMixin:
             self.eah.table.remove(req_id)
         for new in scheduler_output.scheduled_new_reqs:
             self.eah.add_request(new)
+        for req_id in scheduler_output.scheduled_cached_reqs.resumed_req_ids:
+            self.eah.table.resume(req_id)
+        if not self.eah.table.unfinished_prompts:
+            return super().execute_model(scheduler_output)  # type: ignore[misc]
 
         def plan() -> BatchPlan:
             # Asked for by the first layer, when the runner has put this step's batch in order.
             batch = self.model_runner.input_batch
             scheduled = [scheduler_output.num_scheduled_tokens[req_id] for req_id in batch.req_ids]
-            row_starts = [sum(scheduled[:idx]) for idx in range(len(scheduled))]
+            row_starts = [0, *accumulate(scheduled)]
             return self.eah.plan_batch(batch.req_ids, row_starts, batch.num_computed_tokens_cpu, scheduled)
 
         with self.eah.deferred_plan(plan):

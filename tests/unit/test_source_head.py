@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eah_vllm.eah import RELEASED_CODE_DIVISOR, image_columns
+from eah_vllm.eah import RELEASED_CODE_DIVISOR
+from eah_vllm.prompt_batch import image_columns
 from eah_vllm.sinks import causal_attention_rows, choose_source_head, count_sinks, mean_attention_received
 from eah_vllm.spans import ImageSpan
 from tests import naive
@@ -90,7 +91,7 @@ def test_the_released_code_never_broadcasts_head_zero() -> None:
 def test_the_preset_released_code_chooses_what_the_released_code_chooses(num_tokens: int, seed: int) -> None:
     """LLaVA-1.5's span and thresholds; at 624 and 700 tokens their divisor is not the number of later rows."""
     query, key, _ = random_qkv(seed, num_tokens, num_heads=6, num_kv_heads=6, head_dim=2)
-    columns = image_columns([ImageSpan(35, 611)], torch.device("cpu"), drop_first=True)
+    columns = torch.tensor(image_columns([ImageSpan(35, 611)], drop_first=True))
     assert columns.tolist() == list(range(36, 611))
 
     received = mean_attention_received(query, key, columns, 1.0, divisor=RELEASED_CODE_DIVISOR - columns)
