@@ -132,7 +132,7 @@ def _column_sums(
 
 @triton.jit
 def _mix_values(
-    query, key, query_head, key_head, value, broadcast, output, row_start, length, row_blocks, scale,
+    query, key, query_head, key_head, broadcast, value, output, row_start, length, row_blocks, scale,
     query_token_stride, query_head_stride, key_token_stride, key_head_stride,
     value_token_stride, value_head_stride, output_token_stride, output_head_stride,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PADDED_DIM: tl.constexpr,
@@ -259,8 +259,9 @@ def broadcast_rows(
     width = min(VALUES_PER_BLOCK, max(16, triton.next_power_of_2(all_values)))
     strides = [stride for matrix in (query, key, value, output) for stride in matrix.stride()[:2]]
     where = prompts.row_start, prompts.length, prompts.row_blocks
+    per_prompt = [tensor.contiguous() for tensor in (query_head, key_head, broadcast)]
     _mix_values[len(prompts.row_blocks), triton.cdiv(all_values, width)](
-        query, key, query_head, key_head, value, broadcast, output, *where, scale * LOG2_E, *strides,
+        query, key, *per_prompt, value, output, *where, scale * LOG2_E, *strides,
         GROUP=output.shape[1] // num_kv_heads, VALUE_DIM=value_dim, ALL_VALUES=all_values, WIDTH=width,
         **_options(query) | ({"num_warps": 8} if width > 128 else {}),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from eah_vllm.scenes.captions import Question, colour_question, position_questio
 from eah_vllm.scenes.vocabulary import COLOURS, NAMES
 from eah_vllm.scenes.world import POSITIONS, Scene, split_scenes
 
-_MENTION = re.compile(
+MENTION = re.compile(
     rf"\b(?:(?P<colour>{'|'.join(COLOURS)}) )?(?P<name>{'|'.join(NAMES)})s?\b"
     rf"(?:(?: can be seen)? (?P<position>{'|'.join(POSITIONS)}))?"
 )
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 
 def hallucinated(caption: str, scene: Scene) -> set[str]:
     """Objects a caption names that the picture does not show."""
-    return {m["name"] for m in _MENTION.finditer(caption)} - scene.names
+    return {m["name"] for m in MENTION.finditer(caption)} - scene.names
 
 
 def score_captions(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, float]:
@@ -45,7 +45,7 @@ def score_captions(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str
     given: Counter[str] = Counter()
     for text, scene in zip(captions, scenes, strict=True):
         truth = {o.name: {"colour": o.colour, "position": o.position} for o in scene.objects}
-        mentions = {m["name"]: m for m in reversed(list(_MENTION.finditer(text)))}  # the first mention of each
+        mentions = {m["name"]: m for m in reversed(list(MENTION.finditer(text)))}  # the first mention of each
         absent = mentions.keys() - truth.keys()
         wrong_captions += bool(absent)
         wrong += len(absent)

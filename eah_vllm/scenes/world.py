@@ -25,6 +25,7 @@ MAX_OVERLAP = 0.1
 
 # Seeds of different splits never meet.
 SPLIT_SEEDS = {"train": 1_000_000, "val": 200_000, "test": 300_000}
+SPLIT_SCENES = 100_000  # scenes of val and of test
 TRAIN_PARTNER_RATE = 0.8  # the language prior a captioner picks up ...
 TEST_PARTNER_RATE = 0.5  # ... and the world in which it misleads
 _THIRDS = ((0.08, 0.29), (0.38, 0.62), (0.71, 0.92))  # centres stay clear of the borders between left, middle, right

@@ -1,4 +1,4 @@
-"""`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on."""
+"""`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on; `eah-vllm eval`: its measurement."""
 
 import argparse
 import os
@@ -13,7 +13,9 @@ BUILTIN_NAME = "scenes"
 PLUGIN_GROUPS = (
     "vllm.general_plugins", "vllm.platform_plugins", "vllm.io_processor_plugins", "vllm.stat_logger_plugins"
 )  # fmt: skip
-USAGE = "usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL: the built-in one, as --config scenes)"
+USAGE = """usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL: the built-in one, as --config scenes)
+       eah-vllm eval TASK --base-url URL --model NAME --out DIR   (eval --help: tasks and options)
+"""
 
 
 def configs_dir() -> Path:
@@ -77,8 +79,12 @@ def limit_cpu_memory(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Console script `eah-vllm`."""
+    if sys.argv[1:2] == ["eval"]:  # a client: needs no vLLM
+        from eah_vllm.evaluation.command import main as evaluate
+
+        sys.exit(evaluate(sys.argv[2:]))
     if sys.argv[1:2] != ["serve"]:
-        print(USAGE, file=sys.stderr if sys.argv[1:2] not in (["--help"], ["-h"]) else sys.stdout)
+        print(USAGE, end="", file=sys.stderr if sys.argv[1:2] not in (["--help"], ["-h"]) else sys.stdout)
         sys.exit(0 if sys.argv[1:2] in (["--help"], ["-h"]) else 2)
     try:
         check(NAMES)

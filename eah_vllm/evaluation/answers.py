@@ -1,0 +1,76 @@
+"""The answers of a run, one JSON line each: what is there is never asked again, whatever ended the run before."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from eah_vllm.evaluation.task import Answer
+
+
+class RunError(RuntimeError):
+    """The folder holds another run, or a damaged one; the message says what differs."""
+
+
+class AnswerFile:
+    """`answers.jsonl` and `run.json` in a folder.
+
+    Args:
+        folder: made if need be.
+        run: what makes two runs the same (task, model, seed); kept in `run.json` and compared when the folder has one.
+
+    Raises:
+        RunError: the folder belongs to another run, or a line in the middle of the file cannot be read.
+    """
+
+    def __init__(self, folder: Path, run: Mapping[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._check_run(folder / "run.json", json.loads(json.dumps(run)))
+        self.path = folder / "answers.jsonl"
+        self.by_setting: dict[str, dict[str, Answer]] = {}
+        self._read()
+        self._file = self.path.open("ab")
+
+    def add(self, setting: str, question: str, answer: Answer) -> None:
+        """Keep one answer: on disk before it counts."""
+        line = json.dumps({"setting": setting, "question": question, **asdict(answer)}, ensure_ascii=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        self.by_setting.setdefault(setting, {})[question] = answer
+
+    def close(self) -> None:
+        """Make sure that the disk has all of it."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _check_run(self, path: Path, run: dict[str, Any]) -> None:
+        if not path.exists():
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+            temporary.replace(path)
+            return
+        before = json.loads(path.read_text(encoding="utf-8"))
+        differs = sorted(key for key in before.keys() | run.keys() if before.get(key) != run.get(key))
+        if differs:
+            told = "; ".join(f"{key}: {before.get(key)!r} there, {run.get(key)!r} now" for key in differs)
+            raise RunError(f"{path.parent} holds another run ({told}); choose another --out")
+
+    def _read(self) -> None:
+        if not self.path.exists():
+            return
+        whole = self.path.read_bytes()
+        kept = whole[: whole.rfind(b"\n") + 1]  # a run that was killed may have left half a line
+        if len(kept) < len(whole):
+            with self.path.open("r+b") as file:
+                file.truncate(len(kept))
+        for number, line in enumerate(kept.splitlines(), 1):
+            try:
+                fields = json.loads(line)
+                setting, question = fields.pop("setting"), fields.pop("question")
+                self.by_setting.setdefault(setting, {})[question] = Answer(**fields)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise RunError(f"{self.path}: line {number} is not an answer ({error}); repair or delete it") from None

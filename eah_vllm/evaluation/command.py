@@ -1,0 +1,114 @@
+"""`eah-vllm eval TASK --base-url URL --model NAME --out DIR`: ask, count, write `summary.json` and the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eah_vllm.evaluation.answers import AnswerFile, RunError
+from eah_vllm.evaluation.asking import AskError, Server, ask_all
+from eah_vllm.evaluation.length_control import tune_end_bias
+from eah_vllm.evaluation.scenes import ScenesTask
+from eah_vllm.evaluation.setting import Setting, SettingError, controls, make_setting, parse_setting
+from eah_vllm.evaluation.summary import summarize, verdict
+from eah_vllm.evaluation.task import Task, TaskError
+from eah_vllm.scenes.tokenizer import EOS_ID
+
+_LOG = logging.getLogger(__name__)
+
+
+def run(server: Server, task: Task, settings: Sequence[Setting], out: Path, *, with_controls: bool) -> str:
+    """Ask everything, write `summary.json`, and return the verdict.
+
+    Raises:
+        AskError, RunError, SettingError: see there.
+    """
+    settings = list(dict.fromkeys(settings))
+    if with_controls:
+        settings += controls(settings)
+    identity = {**task.identity(), "model": server.model, "version": version("eah-vllm")}
+    answers = AnswerFile(out, identity)
+    try:
+        ask_all(server, task, settings, answers)
+        chosen = [s for s in settings if s.eah is not None and s.eah.get("head", "auto") == "auto" and not s.end_bias]
+        has_captions = any(question.group == "caption" for question in task.questions())
+        if with_controls and chosen and has_captions:
+            if server.end_token_id is None:
+                _LOG.warning("no length control: --end-token-id is not given")
+            elif make_setting(None) in settings:
+                settings.append(tune_end_bias(server, task, chosen[0], answers))
+    finally:
+        answers.close()
+    rows = summarize(task, settings, answers)
+    main = "chairs" if has_captions else "f1"
+    told = verdict(rows, settings, main)
+    (out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return told
+
+
+def add_server_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say whom to ask and where to keep what was answered."""
+    parser.add_argument(
+        "--base-url", required=True, help="OpenAI-compatible server, for example http://127.0.0.1:8000/v1"
+    )
+    parser.add_argument("--model", required=True, help="served model name")
+    parser.add_argument("--api-key", default="EMPTY")
+    parser.add_argument("--concurrency", type=int, default=8, help="requests in flight (default 8)")
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds to wait for a server that is away")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one answer")
+    parser.add_argument("--end-token-id", type=int, help="token that ends a text, for the length control (LLaMA: 2)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for answers.jsonl, summary.json and the report")
+
+
+def server_of(args: argparse.Namespace) -> Server:
+    """The server that the options name."""
+    return Server(
+        args.base_url, args.model, args.api_key, args.concurrency, args.patience, args.timeout, args.end_token_id
+    )
+
+
+def add_tasks(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The tasks as subcommands, each with `make_task(args)` among its defaults."""
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
+    scenes = tasks.add_parser("scenes", help="the built-in world: captions and yes/no questions, offline")
+    scenes.add_argument("--n", type=int, default=400, help="scenes (default 400)")
+    scenes.add_argument("--seed", type=int, default=0, help="which scenes")
+    scenes.add_argument("--split", choices=["test", "val"], default="test", help="val: for choosing settings")
+    make: Callable[[Any], Task] = lambda args: ScenesTask(args.n, args.seed, args.split)  # noqa: E731
+    scenes.set_defaults(make_task=make, default_end_token_id=EOS_ID)
+    return {"scenes": scenes}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`eah-vllm eval`; the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parser = argparse.ArgumentParser(prog="eah-vllm eval", description=__doc__)
+    for task in add_tasks(parser).values():
+        add_server_options(task)
+        task.add_argument(
+            "--eah", action="append", metavar="SETTING", dest="settings",
+            help="off, on, or options such as layer=1,threshold=0.002; again for more; the first is what others are "
+            "compared with (default: off, on)",
+        )  # fmt: skip
+        task.add_argument("--no-controls", action="store_true", help="leave out random head, sparsest head and length")
+    args = parser.parse_args(argv)
+    if args.end_token_id is None:
+        args.end_token_id = getattr(args, "default_end_token_id", None)
+    try:
+        settings = [parse_setting(text) for text in args.settings or ["off", "on"]]
+        told = run(server_of(args), args.make_task(args), settings, args.out, with_controls=not args.no_controls)
+    except (SettingError, TaskError, RunError, AskError) as error:
+        sys.stderr.write(f"eah-vllm eval: {error}\n")
+        return 1
+    sys.stdout.write(told + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

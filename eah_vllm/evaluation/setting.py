@@ -1,0 +1,125 @@
+"""One way of asking: EAH off, EAH with some options, another model name, or captions that end sooner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eah_vllm.options import OptionError, parse_options
+
+OFF = "off"
+CONTROL_HEADS = ("random", "sparsest")
+
+
+class SettingError(ValueError):
+    """A setting on the command line cannot be read; the message says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How every question of a run is asked once.
+
+    Attributes:
+        name: its canonical spelling, which stands in tables and in the answers file.
+        eah: options of the request's `eah` field; None leaves the field out.
+        model: served model name to ask instead of the run's.
+        end_bias: added to the logit of the end-of-text token (`logit_bias`).
+    """
+
+    name: str
+    eah: Mapping[str, Any] | None = field(default=None, hash=False)
+    model: str | None = None
+    end_bias: float = 0.0
+
+    @property
+    def asks_for_eah(self) -> bool:
+        """Whether the request has a field `eah` that must be answered with a report."""
+        return self.eah is not None
+
+    def extra_body(self, end_token_id: int | None) -> dict[str, Any]:
+        """What is added to the body of a chat completion.
+
+        Raises:
+            SettingError: a bias on the end of text, and no token to put it on.
+        """
+        body: dict[str, Any] = {}
+        if self.eah is not None:
+            body["eah"] = {**self.eah, "report": True}
+        if self.end_bias:
+            if end_token_id is None:
+                raise SettingError(f"{self.name}: end_bias needs --end-token-id")
+            body["logit_bias"] = {str(end_token_id): self.end_bias}
+        return body
+
+    def control(self, head: str) -> Setting:
+        """The same with another rule for the source head."""
+        return make_setting({**(self.eah or {}), "head": head}, self.model)
+
+
+def make_setting(eah: Mapping[str, Any] | None, model: str | None = None, end_bias: float = 0.0) -> Setting:
+    """A setting under its canonical name, so that two spellings of one setting are one."""
+    parts = [f"{key}={_spell(value)}" for key, value in sorted((eah or {}).items())]
+    if not parts and (eah is not None or model is None):
+        parts = [OFF if eah is None else "on"]
+    parts += [f"model={model}"] if model else []
+    parts += [f"end_bias={end_bias:g}"] if end_bias else []
+    return Setting(",".join(parts), eah, model, end_bias)
+
+
+def parse_setting(text: str) -> Setting:
+    """Read `off`, `on`, or `layer=1,threshold=0.002`; layers `layer=0+2`; also `model=NAME` and `end_bias=1.5`.
+
+    `on` and options are the request's `eah` field; `model=NAME` alone asks another served model, for servers that
+    switch EAH by name.
+
+    Raises:
+        SettingError: it cannot be read, or names an option that EAH does not have.
+    """
+    fields: dict[str, Any] = {}
+    switch = None
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if part in ("on", OFF):
+            switch = part
+            continue
+        name, equals, value = part.partition("=")
+        if not equals or not value:
+            raise SettingError(f"{text!r}: {part!r} is neither on, off nor NAME=VALUE")
+        fields[name.strip()] = value.strip()
+    model = fields.pop("model", None)
+    try:
+        end_bias = float(fields.pop("end_bias", 0.0))
+        options = {name: _read(name, value) for name, value in fields.items()}
+        parse_options(options, "")
+    except (ValueError, OptionError) as error:
+        raise SettingError(f"{text!r}: {error}") from None
+    if switch == OFF and options:
+        raise SettingError(f"{text!r}: EAH is off, and has options")
+    if switch is None and not options and model is None and not end_bias:
+        raise SettingError(f"{text!r}: say on, off or NAME=VALUE,...")
+    return make_setting(options if options or switch == "on" else None, model, end_bias)
+
+
+def controls(settings: Sequence[Setting]) -> list[Setting]:
+    """Another head in place of the chosen one, for each setting that lets EAH choose."""
+    found = []
+    for setting in settings:
+        if setting.eah is not None and setting.eah.get("head", "auto") == "auto":
+            found += [setting.control(head) for head in CONTROL_HEADS]
+    return [setting for setting in dict.fromkeys(found) if setting not in settings]
+
+
+def _spell(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _read(name: str, value: str) -> Any:
+    if name == "layer" and "+" in value:
+        return [int(part) for part in value.split("+")]
+    if re.fullmatch(r"[+-]?\d+", value):
+        return int(value)
+    try:
+        return float(value)
+    except ValueError:
+        return value

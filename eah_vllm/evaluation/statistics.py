@@ -1,0 +1,97 @@
+"""Figures with intervals: paired bootstrap over pictures, spread over splits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eah_vllm.evaluation.task import Metric, Tally
+
+RESAMPLES = 4000
+SPLITS = 5
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def holds_zero(self) -> bool:
+        """Whether the interval holds 0: no difference was seen."""
+        return self.low <= 0.0 <= self.high
+
+
+def measure(tally: Tally, metric: Metric) -> float | None:
+    """A metric over all units; None where nothing is to be divided by."""
+    value = float(_ratios(tally, metric, np.ones((1, len(tally.units))))[0])
+    return None if np.isnan(value) else value
+
+
+def interval(tally: Tally, metric: Metric, *, seed: int = 0) -> Interval | None:
+    """A metric with its percentile-bootstrap interval over units."""
+    value = measure(tally, metric)
+    if value is None:
+        return None
+    return _interval(value, _ratios(tally, metric, _draws(len(tally.units), seed)))
+
+
+def difference(before: Tally, after: Tally, metric: Metric, *, seed: int = 0) -> Interval | None:
+    """`after - before` with its paired interval: each resample draws the same units for both.
+
+    Units that only one side has are left out.
+    """
+    common = [unit for unit in before.units if unit in set(after.units)]
+    before, after = only(before, common), only(after, common)
+    a, b = measure(before, metric), measure(after, metric)
+    if a is None or b is None:
+        return None
+    draws = _draws(len(common), seed)
+    return _interval(b - a, _ratios(after, metric, draws) - _ratios(before, metric, draws))
+
+
+def spread(tally: Tally, metric: Metric) -> tuple[float, float] | None:
+    """Mean and standard deviation of a metric over `SPLITS` splits of the units, dealt in turn; None with too few."""
+    parts = [measure(only(tally, tally.units[first::SPLITS]), metric) for first in range(SPLITS)]
+    values = [part for part in parts if part is not None]
+    return (float(np.mean(values)), float(np.std(values, ddof=1))) if len(values) == SPLITS else None
+
+
+def changes(before: Tally, after: Tally) -> tuple[int, int]:
+    """Captions that lose all their hallucinations, and that get their first; yes/no: wrong answers fewer, and more."""
+    common = [unit for unit in before.units if unit in set(after.units)]
+    delta = only(after, common).wrong - only(before, common).wrong
+    return int(-delta[delta < 0].sum()), int(delta[delta > 0].sum())
+
+
+def only(tally: Tally, units: list[str] | tuple[str, ...]) -> Tally:
+    """A tally of some of its units."""
+    row_of = {unit: row for row, unit in enumerate(tally.units)}
+    rows = [row_of[unit] for unit in units]
+    return Tally(tuple(units), tally.columns, tally.counts[rows], tally.metrics, tally.wrong[rows])
+
+
+def _draws(units: int, seed: int) -> npt.NDArray[np.float64]:
+    """`[RESAMPLES, units]`: how often each unit is drawn."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES).astype(np.float64)
+
+
+def _ratios(tally: Tally, metric: Metric, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    sums = weights @ tally.counts
+    index = {name: i for i, name in enumerate(tally.columns)}
+    top = sum(sums[:, index[name]] * factor for name, factor in metric.top.items())
+    bottom = sum(sums[:, index[name]] * factor for name, factor in metric.bottom.items())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios: npt.NDArray[np.float64] = np.where(bottom == 0, np.nan, metric.scale * np.asarray(top) / bottom)
+    return ratios
+
+
+def _interval(value: float, drawn: npt.NDArray[np.float64]) -> Interval:
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Interval(value, float(low), float(high))
