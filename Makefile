@@ -1,10 +1,11 @@
 # Everything a newcomer runs. `make serve` and `make test` do all of their own set-up; the second run starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help env env-v2 serve test soak check train-scenes smoke-train lock wheel clean-env
+.PHONY: help env env-v2 serve test soak eval check train-scenes smoke-train lock wheel clean-env
 
 ARGS ?=
 JOBS ?= 2
 OUT ?= build/scenes
+EVAL_OUT ?= build/eval
 BIN := .venv/bin
 
 help: ## list the targets
@@ -22,6 +23,10 @@ test: env env-v2 ## run every test, JOBS=2 files at a time; ARGS="-k name" and t
 
 soak: env ## 300 requests of mixed kinds at concurrency 8, every answer compared; ARGS="--requests N --concurrency N --seed N"
 	$(BIN)/python -m tests.soak $(ARGS)
+
+eval: env ## hallucination of the built-in model on 1,000 unseen scenes, EAH off, on and controls, into EVAL_OUT=build/eval
+	$(BIN)/python -m eah_vllm_server.beside $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
+		--n 1000 --concurrency 16 --out $(EVAL_OUT) $(ARGS)
 
 check: env ## lint, formatting, types, import rules
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from eah_vllm.engine_config import engine_settings
 from eah_vllm.head_shards import HeadShards
 from eah_vllm.intervention import Intervention
 from eah_vllm.prefix_attention import READABLE_IMPLS, attend_after_prefix
-from eah_vllm.prompt_batch import PromptBatch
+from eah_vllm.prompt_batch import PromptBatch, compile_kernels
 from eah_vllm.report import PREFIX_CACHED
 
 Chosen = tuple[PromptBatch, Tensor, bool]
@@ -55,12 +55,14 @@ class EAHAttentionMixin:
 
         Shapes: query and output `[tokens, num_heads, head_dim]`, key and value `[tokens, num_kv_heads, head_dim]`.
         """
-        work = self.eah.plan.get(self.eah_layer)
-        if work is None or attn_metadata is None:  # the latter in a profiling run
+        work = None
+        if attn_metadata is not None:
+            work = self.eah.plan.get(self.eah_layer)
+        elif self.eah.kernels_wanted(query.device):  # a profiling run, before any request
+            compile_kernels(_dequantized(query, key, layer), key, value, output, self.scale, self.eah_shards)
+        if work is None:
             return self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
-        eah_query = query
-        if query.dtype.itemsize == 1:  # FP8 KV cache: this query arrives quantized
-            eah_query = query.to(key.dtype) * layer._q_scale
+        eah_query = _dequantized(query, key, layer)
         chosen = self._choose(work.whole, eah_query, key)
         result = output
         if not (self.kv_update_is_separate and work.whole_is_everything and _surely_broadcast(chosen)):
@@ -117,6 +119,11 @@ class EAHAttentionMixin:
     def fused_qk_norm_mrope_kvcache_supported(self) -> bool:
         """No: EAH needs the query and key after rotary embedding."""
         return False
+
+
+def _dequantized(query: Tensor, key: Tensor, layer: Any) -> Tensor:
+    """With an FP8 KV cache some backends' queries arrive quantized."""
+    return query.to(key.dtype) * layer._q_scale if query.dtype.itemsize == 1 else query
 
 
 def _surely_broadcast(chosen: list[Chosen]) -> bool:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
 from eah_vllm.eah import on_host, random_seed
 from eah_vllm.options import RECORD_FIELD, EAHOptions, from_extra_args
-from eah_vllm.prompt_batch import PrefillSlice, PromptBatch
+from eah_vllm.prompt_batch import PrefillSlice, PromptBatch, runs_triton
 from eah_vllm.recorded_heads import RecordedHeads
 from eah_vllm.report import UNSUPPORTED_ATTENTION
 from eah_vllm.request_state import LayerOutcome, RequestState, RequestTable
@@ -49,6 +50,7 @@ class Intervention:
         self.table = RequestTable()
         self.recorded = RecordedHeads()
         self.trace = trace
+        self._kernels_compiled = False
         self._plan: BatchPlan | Callable[[], BatchPlan] = NO_WORK
 
     def add_request(self, new: NewRequest) -> None:
@@ -89,6 +91,12 @@ class Intervention:
         if callable(self._plan):
             self._plan = self._plan()
         return self._plan
+
+    def kernels_wanted(self, device: torch.device) -> bool:
+        """Whether the GPU kernels must still be compiled, so that no request waits for it; says so once."""
+        wanted = runs_triton(device) and not self._kernels_compiled
+        self._kernels_compiled = True
+        return wanted
 
     def set_plan(self, plan: BatchPlan) -> None:
         """Set the plan of the coming forward pass; it holds until the next one is set."""

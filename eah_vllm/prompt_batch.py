@@ -122,6 +122,22 @@ class PromptBatch:
         return tables
 
 
+def compile_kernels(
+    query: Tensor, key: Tensor, value: Tensor, output: Tensor, scale: float, shards: HeadShards
+) -> None:
+    """Run the GPU kernels on one token and change nothing: later steps find them compiled for these dtypes and strides.
+
+    Arguments as of `PromptBatch.broadcast`.
+    """
+    from eah_vllm import triton_kernels
+
+    prompts, head = prompt_tables([0], [1], [[0]], query.device), torch.zeros(1, dtype=torch.int64, device=query.device)
+    triton_kernels.attention_received(query, key, prompts, scale)
+    if shards.num_ranks > 1:  # the strides of what `HeadShards.take_heads` returns
+        query = key = query.new_zeros(1, 2 * query.shape[2])[:, None, : query.shape[2]]
+    triton_kernels.broadcast_rows(query, key, head, head, value, head.bool(), output, prompts, scale)
+
+
 def runs_triton(device: torch.device) -> bool:
     """Whether tensors of this device go to the Triton kernels: GPUs, and CPUs under Triton's interpreter."""
     return device.type != "cpu" or os.environ.get("TRITON_INTERPRET") == "1"

@@ -114,6 +114,9 @@ def verdict(rows: Sequence[Mapping[str, Any]], settings: Sequence[Setting], main
     if not chosen or main not in rows[0]:
         return "No setting with a chosen head was measured."
     best = min(chosen, key=lambda s: by_name[s.name][main])
+    applied = by_name[best.name].get("applied") or {"share": 1.0}
+    if applied["share"] == 0:
+        return f"EAH ({best.name}) was never applied: {', '.join(applied['reasons'])}."
     change = by_name[best.name]["difference"][main]
     controls = [best.control(head).name for head in CONTROL_HEADS]
     controls += [s.name for s in settings if s.end_bias and s.eah is None]

@@ -1,0 +1,199 @@
+"""Plots in the page's own colours: SVG that follows light and dark through CSS variables, and PNG files beside it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+Colours = Mapping[str, str]
+
+PAPER: Colours = {
+    "ink": "#1f2428", "muted": "#66707a", "rule": "#d5d9de", "eah": "#0f6f8c", "control": "#a85b14", "length": "#7a4fa3",
+    "better": "#11819f", "worse": "#d0702a",
+}  # fmt: skip
+"""The colours of PNG files, by role."""
+_STAND_INS: Colours = {role: f"#0000{number + 1:02x}" for number, role in enumerate(PAPER)}
+"""What is drawn in SVG, and then replaced by `var(--role)`: matplotlib cannot write a CSS variable itself."""
+_MARKERS = {"off": "o", "eah": "o", "control": "s", "length": "D"}
+_STYLE = {
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "svg.fonttype": "none",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A drawing, to be made in any colours.
+
+    Attributes:
+        name: of the PNG file, without suffix.
+        told: what it shows, for those who cannot see it.
+        size: width and height in inches of 72 points.
+        draw: puts it on empty axes.
+    """
+
+    name: str
+    told: str
+    size: tuple[float, float]
+    draw: Callable[[Axes, Colours], None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a trade-off plot: value, lower and upper end of the interval on either axis."""
+
+    letter: str
+    kind: str
+    x: tuple[float, float, float]
+    y: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a heat map: its shade in -1..1 (below 0 is better), what is written in it, and how it is drawn."""
+
+    shade: float
+    text: str
+    framed: bool = False
+    crossed: bool = False
+
+
+def svg(plot: Plot) -> str:
+    """An `<svg>` element whose colours are CSS variables of the page."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": plot.name}):
+        _figure([plot], _STAND_INS).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # would repeat from plot to plot
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+    for role, stand_in in _STAND_INS.items():
+        text = text.replace(stand_in, f"var(--{role})")
+    told = plot.told.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("<svg", f'<svg role="img" aria-label="{told}"', 1).strip()
+
+
+def write_png(plots: Sequence[Plot], path: Path, legend: str = "") -> None:
+    """The same plots side by side, on white, with a legend below that the page has elsewhere."""
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(plots, PAPER)
+        if legend:
+            figure.supxlabel(legend, fontsize=8, color=PAPER["muted"], x=0.02, ha="left")
+        figure.savefig(path, dpi=200, facecolor="white", bbox_inches="tight", metadata={"Software": None})
+
+
+def _figure(plots: Sequence[Plot], colours: Colours) -> Figure:
+    width, height = sum(plot.size[0] for plot in plots), max(plot.size[1] for plot in plots)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    for number, plot in enumerate(plots, 1):
+        axes = figure.add_subplot(1, len(plots), number)
+        axes.tick_params(colors=colours["muted"], labelcolor=colours["ink"], length=3)
+        for spine in axes.spines.values():
+            spine.set_color(colours["muted"])
+        plot.draw(axes, colours)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_color(colours["ink"])
+    return figure
+
+
+def trade_off(name: str, points: Sequence[Point], x_label: str, y_label: str) -> Plot:
+    """One point per setting with the intervals of both figures as bars."""
+
+    def draw(axes: Axes, colours: Colours) -> None:
+        axes.grid(color=colours["rule"], linewidth=0.6)
+        axes.set_axisbelow(True)
+        for point in points:
+            colour = colours["ink" if point.kind == "off" else point.kind]
+            (x, *x_ends), (y, *y_ends) = point.x, point.y
+            axes.plot(x_ends, [y, y], color=colour, linewidth=1, alpha=0.45, solid_capstyle="round")
+            axes.plot([x, x], y_ends, color=colour, linewidth=1, alpha=0.45, solid_capstyle="round")
+            axes.plot(
+                [x], [y], _MARKERS[point.kind], color=colour, markersize=5.5, markeredgewidth=1.4,
+                fillstyle="none" if point.kind == "off" else "full",
+            )  # fmt: skip
+            axes.annotate(
+                point.letter, (x, y), xytext=(5, 4), textcoords="offset points", color=colour, fontweight="bold"
+            )
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
+
+    told = f"{y_label} against {x_label} for {len(points)} settings; the figures are in the table."
+    return Plot(name, told, (4.7, 3.7), draw)
+
+
+def heat_map(
+    name: str, told: str, cells: Sequence[Sequence[Cell | None]], rows: Sequence[str], columns: Sequence[str],
+    row_label: str, column_label: str,
+) -> Plot:  # fmt: skip
+    """Rectangles shaded by hue and opacity, so that they read on white and on black; None leaves a place empty."""
+
+    def draw(axes: Axes, colours: Colours) -> None:
+        for y, line in enumerate(cells):
+            for x, cell in enumerate(line):
+                if cell is None:
+                    continue
+                hue = colours["better" if cell.shade < 0 else "worse"]
+                box = Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, linewidth=0, facecolor=hue)
+                box.set_alpha(round(0.06 + 0.6 * min(1.0, abs(cell.shade)), 3))
+                axes.add_patch(box)
+                colour = colours["muted" if cell.crossed else "ink"]
+                weight = "bold" if cell.framed else "normal"
+                axes.text(x, y, cell.text, ha="center", va="center", color=colour, fontsize=8, fontweight=weight)
+                if cell.crossed:
+                    axes.plot([x - 0.4, x + 0.4], [y + 0.36, y + 0.36], color=colours["muted"], linewidth=0.8)
+                if cell.framed:
+                    axes.add_patch(
+                        Rectangle((x - 0.46, y - 0.45), 0.92, 0.9, fill=False, linewidth=1.6, edgecolor=colours["ink"])
+                    )
+        axes.set_xlim(-0.5, len(columns) - 0.5)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xticks(range(len(columns)), columns)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_xlabel(column_label)
+        axes.set_ylabel(row_label)
+
+    return Plot(name, told, (1.1 + 0.62 * max(4, len(columns)), 0.8 + 0.42 * len(rows)), draw)
+
+
+def intervals(
+    name: str, told: str, series: Mapping[str, Sequence[tuple[float, float, float] | None]], rows: Sequence[str],
+    row_label: str, x_label: str,
+) -> Plot:  # fmt: skip
+    """Values with their intervals, one line per row and series; a row that has none stays empty."""
+
+    def draw(axes: Axes, colours: Colours) -> None:
+        axes.axvline(0, color=colours["muted"], linewidth=0.8)
+        axes.grid(axis="x", color=colours["rule"], linewidth=0.6)
+        axes.set_axisbelow(True)
+        for number, (label, values) in enumerate(series.items()):
+            colour = colours[("eah", "control", "length")[number]]
+            shift = 0.18 * (number - (len(series) - 1) / 2)
+            for y, value in enumerate(values):
+                if value is not None:
+                    axes.plot(value[1:], [y + shift] * 2, color=colour, linewidth=1.4, alpha=0.6)
+                    axes.plot([value[0]], [y + shift], "osD"[number], color=colour, markersize=5)
+            axes.plot([], [], "osD"[number], color=colour, markersize=5, label=label)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(row_label)
+        axes.legend(frameon=False, labelcolor=colours["ink"], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+
+    return Plot(name, told, (4.7, 1.3 + 0.36 * len(rows)), draw)
+
+

@@ -1,0 +1,195 @@
+"""`report.html`: what a run found, as one page that needs no network and no script, and its plots as PNG files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from eah_vllm.evaluation import report_tables as tables
+from eah_vllm.evaluation.answers import AnswerFile
+from eah_vllm.evaluation.asking import Server
+from eah_vllm.evaluation.plots import Plot, Point, svg, trade_off, write_png
+from eah_vllm.evaluation.report_examples import SHOWN, Examples, draw_examples
+from eah_vllm.evaluation.report_figures import mechanism_plots, sweep_plot
+from eah_vllm.evaluation.server_facts import server_facts
+from eah_vllm.evaluation.setting import Setting
+from eah_vllm.evaluation.statistics import RESAMPLES, SPLITS
+from eah_vllm.evaluation.task import Task
+
+PARTS_SHOWN = ("accuracy", "f1", "yes_ratio")
+
+
+def write_report(
+    server: Server,
+    task: Task,
+    settings: Sequence[Setting],
+    answers: AnswerFile,
+    rows: Sequence[Mapping[str, Any]],
+    told: str,
+    out: Path,
+) -> Path:
+    """Write `report.html`, with what `sweep.json` and `mechanism.json` of the same folder hold, and the plots' PNGs.
+
+    Args:
+        server: whom the run asked; told its versions, if it still answers.
+        task: for pictures and captions.
+        settings: of the run, the first the one that others are compared with.
+        answers: of the run.
+        rows: as from `summarize`.
+        told: as from `verdict`.
+        out: the run's folder.
+    """
+    letters = tables.letters(settings)
+    sweep, mechanism = _read(out / "sweep.json"), _read(out / "mechanism.json")
+    compared = compared_setting(settings, rows)
+    examples = None
+    if compared is not None:
+        kept = answers.by_setting
+        examples = draw_examples(task, kept.get(settings[0].name, {}), kept.get(compared.name, {}))
+    page = _page().render(
+        told=told,
+        run={**task.identity(), "model": server.model},
+        facts=server_facts(server, out),
+        date=datetime.now(UTC).date().isoformat(),
+        settings=[{"name": s.name, "letter": letters[s.name], "kind": tables.kind(s)} for s in settings],
+        rows=[_row(row, first=number == 0) for number, row in enumerate(rows)],
+        units=rows[0]["n"],
+        columns=_columns(rows),
+        details=_details(rows),
+        parts=_parts(rows),
+        trade_offs=_drawn(_trade_offs(settings, rows), out / "tradeoff.png", _legend(letters)),
+        sweep=sweep,
+        sweep_plots=_drawn([sweep_plot(sweep)] if sweep else [], out / "sweep.png"),
+        mechanism=mechanism,
+        mechanism_plots=_mechanism(mechanism, out),
+        examples=examples,
+        compared=compared and {"name": compared.name, "letter": letters[compared.name]},
+        shown=SHOWN,
+        resamples=RESAMPLES,
+        splits=SPLITS,
+    )
+    path = out / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def compared_setting(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Setting | None:
+    """The setting that stands beside the first in examples: EAH's best with a head that it chose, as in the verdict."""
+    others = [s for s in settings[1:] if tables.kind(s) == "eah"] or list(settings[1:])
+    main, best = ("chairs", min) if "chairs" in rows[0]["ci95"] else ("f1", max)
+    figures = {row["setting"]: row.get(main) for row in rows}
+    measured = [s for s in others if figures[s.name] is not None]
+    return best(measured, key=lambda s: figures[s.name]) if measured else None
+
+
+def _page() -> Any:
+    loader = FileSystemLoader(Path(__file__).parent)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(
+        "report.html.jinja"
+    )
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Heading and meaning of the main table's columns."""
+    shown = [name for name in tables.metric_names(rows) if name not in tables.IN_DETAILS_ONLY]
+    columns = [(tables.TITLES.get(name, name), tables.MEANINGS.get(name, "")) for name in shown]
+    if _has_captions(rows):
+        columns.insert(1, ("CHAIRs, equal length", "the same, each pair of captions cut to as many words as the shorter"))
+    return columns
+
+
+def _row(row: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
+    shown = [name for name in tables.metric_names([row]) if name not in tables.IN_DETAILS_ONLY]
+    cells = [tables.figure(row, name, baseline=first) for name in shown]
+    if _has_captions([row]):
+        cells.insert(1, tables.Figure("") if first else tables.length_matched(row, "chairs"))
+    changed = "" if first else f"{row['mended']} / {row['spoiled']}"
+    return {"cells": cells, "changed": changed, "applied": tables.applied(row)}
+
+
+def _has_captions(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return "chairs" in rows[0]["ci95"]
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One table per metric of yes/no questions: settings down, parts across."""
+    names = list(rows[0]["parts"])
+    return [
+        {
+            "metric": tables.TITLES[metric],
+            "meaning": tables.MEANINGS[metric],
+            "names": [name.replace("yes_no", "all").replace("_", " ") for name in names],
+            "rows": [
+                [tables.figure(row["parts"][name], metric, baseline=number == 0) for name in names]
+                for number, row in enumerate(rows)
+            ],
+        }
+        for metric in PARTS_SHOWN
+        if any(metric in rows[0]["parts"][name]["ci95"] for name in names)
+    ]
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every metric of every setting: value, interval, spread over the splits."""
+    found = []
+    for row in rows:
+        for name in tables.metric_names([row]):
+            low, high = row["ci95"][name]
+            mean, deviation = row["spread"].get(name, (None, None))
+            found.append(
+                {
+                    "setting": row["setting"],
+                    "metric": tables.TITLES.get(name, name),
+                    "value": f"{row[name]:.2f}",
+                    "interval": f"[{low:.2f}, {high:.2f}]",
+                    "spread": "–" if mean is None else f"{mean:.2f} ± {deviation:.2f}",
+                }
+            )
+    return found
+
+
+def _trade_offs(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    letters = tables.letters(settings)
+    y, *xs = ("chairs", "recall", "words") if _has_captions(rows) else ("f1", "yes_ratio", "recall")
+    labels = {"chairs": "CHAIRs, %", "recall": "recall, %", "words": "words a caption", "f1": "F1, %"}
+    labels["yes_ratio"] = "says yes, %"
+    plots = []
+    for x in xs:
+        points = [
+            Point(letters[s.name], tables.kind(s), (row[x], *row["ci95"][x]), (row[y], *row["ci95"][y]))
+            for s, row in zip(settings, rows, strict=True)
+            if x in row["ci95"] and y in row["ci95"]
+        ]
+        if points:
+            plots.append(trade_off(f"tradeoff-{x}", points, labels[x], labels[y]))
+    return plots
+
+
+def _mechanism(mechanism: Mapping[str, Any] | None, out: Path) -> list[Markup]:
+    if mechanism is None:
+        return []
+    sinks, correlation = mechanism_plots(mechanism)
+    return _drawn([sinks], out / "sinks.png") + _drawn([correlation], out / "correlation.png")
+
+
+def _drawn(plots: Sequence[Plot], png: Path, legend: str = "") -> list[Markup]:
+    if plots:
+        write_png(plots, png, legend)
+    return [Markup(svg(plot)) for plot in plots]  # noqa: S704 - drawn here; texts in it were escaped by matplotlib
+
+
+def _legend(letters: Mapping[str, str]) -> str:
+    return "\n".join(f"{letter}  {name}" for name, letter in letters.items())
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+__all__ = ["Examples", "compared_setting", "write_report"]

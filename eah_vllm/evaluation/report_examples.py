@@ -1,0 +1,128 @@
+"""Example pictures of the report, by a rule that leaves nobody a choice."""
+
+from __future__ import annotations
+
+import base64
+import io
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from eah_vllm.evaluation.task import Answer, Question, Task
+
+SHOWN = {"mended": 5, "spoiled": 2, "other": 3}
+TITLES = {"mended": "mended", "spoiled": "spoiled", "other": "neither"}
+LARGEST_SIDE = 480
+_SEED = 0
+
+Segments = Sequence[tuple[str, bool]]
+"""Pieces of a text, and whether each is marked."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """Two answers to one question; `question` is empty for captions. None: whether it is right does not apply."""
+
+    question: str
+    before: Segments
+    after: Segments
+    before_right: bool | None = None
+    after_right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """A picture, what became of it, and what was said of it."""
+
+    unit: str
+    kind: str
+    image: str
+    said: Sequence[Said]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The examples, and how many there were to draw from."""
+
+    shown: Sequence[Example]
+    counts: Mapping[str, int]
+
+
+def draw_examples(task: Task, before: Mapping[str, Answer], after: Mapping[str, Answer]) -> Examples:
+    """Pictures drawn by a fixed seed among those mended, spoiled and neither, `SHOWN` of each, ten in all.
+
+    A kind that has too few is filled up from `other`, and that one from the others. Mended and spoiled are the task's
+    own words: fewer or more wrong answers to its main part.
+    """
+    questions = [q for q in task.questions() if q.id in before and q.id in after]
+    main, tally = next(iter(task.tallies({q.id: before[q.id] for q in questions}).items()))
+    wrong = dict(zip(tally.units, tally.wrong, strict=True))
+    tally = task.tallies({q.id: after[q.id] for q in questions})[main]
+    kinds: dict[str, list[str]] = {kind: [] for kind in SHOWN}
+    for unit, later in zip(tally.units, tally.wrong, strict=True):
+        kinds["mended" if later < wrong[unit] else "spoiled" if later > wrong[unit] else "other"].append(unit)
+    counts = {kind: len(units) for kind, units in kinds.items()}
+    drawn = []
+    spare = 0
+    for kind, units in kinds.items():
+        random.Random(_SEED).shuffle(units)
+        wanted = SHOWN[kind] + spare
+        spare = wanted - len(units[:wanted])
+        drawn += [(kind, unit) for unit in units[:wanted]]
+    by_unit: dict[str, list[Question]] = {unit: [] for _, unit in drawn}
+    for question in questions:
+        if question.unit in by_unit:
+            by_unit[question.unit].append(question)
+    return Examples([_example(task, kind, unit, by_unit[unit], before, after) for kind, unit in drawn], counts)
+
+
+def _example(
+    task: Task, kind: str, unit: str, questions: Sequence[Question], before: Mapping[str, Answer],
+    after: Mapping[str, Answer],
+) -> Example:  # fmt: skip
+    captions = [q for q in questions if q.group == "caption"]
+    if captions:
+        said = [
+            Said("", _marked(task, unit, before[q.id].text.strip()), _marked(task, unit, after[q.id].text.strip()))
+            for q in captions
+        ]
+    else:
+        # Yes/no questions: what changed, or else one question that stands for all.
+        changed = [q for q in questions if before[q.id].text.strip() != after[q.id].text.strip()]
+        said = [
+            Said(
+                q.text,
+                [(before[q.id].text.strip(), False)],
+                [(after[q.id].text.strip(), False)],
+                _right(task, q, before[q.id]),
+                _right(task, q, after[q.id]),
+            )
+            for q in (changed or questions[:1])
+        ]
+    return Example(unit, TITLES[kind], _data_url(*task.image(unit)), said)
+
+
+def _right(task: Task, question: Question, answer: Answer) -> bool:
+    return not any(tally.wrong.sum() for tally in task.tallies({question.id: answer}).values())
+
+
+def _marked(task: Task, unit: str, text: str) -> Segments:
+    pieces: list[tuple[str, bool]] = []
+    at = 0
+    for start, end in sorted(task.hallucinated_words(unit, text)):
+        pieces += [(text[at:start], False), (text[start:end], True)]
+        at = end
+    return [piece for piece in [*pieces, (text[at:], False)] if piece[0]]
+
+
+def _data_url(image: bytes, media_type: str) -> str:
+    """The picture itself, or a smaller copy of a large one: the page holds ten."""
+    with Image.open(io.BytesIO(image)) as picture:
+        if max(picture.size) > LARGEST_SIDE:
+            picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+            buffer = io.BytesIO()
+            picture.convert("RGB").save(buffer, format="JPEG", quality=85)
+            image, media_type = buffer.getvalue(), "image/jpeg"
+    return f"data:{media_type};base64,{base64.b64encode(image).decode()}"

@@ -1,0 +1,114 @@
+"""The report's tables: figures as they are printed, each with its difference and what may be said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import ascii_uppercase
+from typing import Any
+
+from eah_vllm.evaluation.setting import CONTROL_HEADS, Setting
+from eah_vllm.evaluation.summary import NO_DIFFERENCE
+
+Row = Mapping[str, Any]
+
+TITLES = {
+    "chairs": "CHAIRs", "chairi": "CHAIRi", "recall": "Recall", "coverage": "Coverage", "words": "Words",
+    "accuracy": "Accuracy", "precision": "Precision", "f1": "F1", "yes_ratio": "Says yes",
+}  # fmt: skip
+MEANINGS = {
+    "chairs": "captions that name at least one object that is not in the picture, % (lower is better)",
+    "chairi": "named objects that are not in the picture, % (lower is better)",
+    "recall": "objects in the picture that are named; for yes/no questions, right answers where yes is right, %",
+    "coverage": "recall averaged over captions, %",
+    "words": "mean length of a caption",
+    "accuracy": "right answers, %",
+    "precision": "of the answers “yes”, those that are right, %",
+    "f1": "harmonic mean of precision and recall, %",
+    "yes_ratio": "answers “yes”, %; half of the questions ask for one",
+}
+IN_DETAILS_ONLY = ("coverage", "precision")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as it is printed: its value, the line below it, and how the line is to be taken."""
+
+    value: str
+    below: str = ""
+    taken: str = ""
+    """`better`, `worse`, `changed`, `none` (no difference seen), or nothing."""
+
+
+def letters(settings: Sequence[Setting]) -> dict[str, str]:
+    """A letter for each setting, by name, under which tables, plots and examples show it."""
+    return {setting.name: _letter(number) for number, setting in enumerate(settings)}
+
+
+def kind(setting: Setting) -> str:
+    """What a setting is in plots: `off`, `eah`, `control` (of the head) or `length` (control)."""
+    if setting.end_bias:
+        return "length"
+    if setting.eah is None and setting.model is None:
+        return "off"
+    return "control" if (setting.eah or {}).get("head") in CONTROL_HEADS else "eah"
+
+
+def metric_names(rows: Sequence[Row]) -> list[str]:
+    """Metrics that any row has a figure of, in the task's order."""
+    return list(dict.fromkeys(name for row in rows for name in row["ci95"]))
+
+
+def figure(row: Row, name: str, *, baseline: bool) -> Figure:
+    """A metric of a row: the baseline with its own interval, others with the difference from it."""
+    value = row.get(name)
+    if value is None:
+        return Figure("–")
+    if baseline:
+        low, high = row["ci95"][name]
+        return Figure(number(value), f"[{number(low)}, {number(high)}]")
+    return Figure(number(value), *said(row["difference"].get(name)))
+
+
+def said(difference: Mapping[str, Any] | None) -> tuple[str, str]:
+    """A difference with its interval, and how it is to be taken."""
+    if difference is None:
+        return "", ""
+    low, high = difference["ci95"]
+    told = f"{signed(difference['value'])} [{signed(low)}, {signed(high)}]"
+    verdict = str(difference["verdict"])
+    if verdict == NO_DIFFERENCE:
+        return told, "none"
+    return told, verdict.rpartition(", ")[2] if ", " in verdict else "changed"
+
+
+def length_matched(row: Row, name: str) -> Figure:
+    """A metric with each pair of captions cut to the shorter one's length, against the baseline cut the same way."""
+    matched = row["length_matched"]
+    if not matched or matched.get(name) is None:
+        return Figure("–")
+    return Figure(number(matched[name]), *said(matched["difference"].get(name)))
+
+
+def applied(row: Row) -> Figure:
+    """Share of answers with EAH applied, and why it was not in the others."""
+    found = row["applied"]
+    if not found:
+        return Figure("–")
+    reasons = ", ".join(f"{count} × {reason.replace('_', ' ')}" for reason, count in sorted(found["reasons"].items()))
+    return Figure(f"{100 * found['share']:.1f} %", reasons)
+
+
+def number(value: float) -> str:
+    """One decimal, with a real minus sign."""
+    return f"{value:.1f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """One decimal with its sign; what rounds to zero has none."""
+    return "0.0" if round(value, 1) == 0 else f"{value:+.1f}".replace("-", "−")
+
+
+def _letter(number: int) -> str:
+    first, last = divmod(number, len(ascii_uppercase))
+    return (ascii_uppercase[first - 1] if first else "") + ascii_uppercase[last]

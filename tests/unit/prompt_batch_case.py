@@ -1,0 +1,100 @@
+"""One step's EAH work, from sink counts to output rows, as one process would do it and as two ranks would together.
+
+Run as a module it saves the result: the process then has Triton's interpreter, and the product takes its kernels.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+from eah_vllm.eah import choose_heads
+from eah_vllm.head_shards import HeadShards
+from eah_vllm.options import EAHOptions
+from eah_vllm.prompt_batch import PrefillSlice, PromptBatch
+from eah_vllm.request_state import RequestState
+from eah_vllm.settings import ModelShape, resolve
+from eah_vllm.spans import ImageSpan
+from tests.unit.attention_cases import random_qkv
+
+HEADS, KV_HEADS, HEAD_DIM = 8, 4, 16
+SCALE = HEAD_DIM**-0.5
+OPTIONS = [
+    EAHOptions(relative_threshold=1.2),
+    EAHOptions(relative_threshold=1.2, head="sparsest"),
+    EAHOptions(relative_threshold=1.2, head=5),
+    EAHOptions(threshold=0.9),  # no sink anywhere
+    EAHOptions(relative_threshold=1.2, head="random"),
+    EAHOptions(preset="released_code", layer=1, threshold=0.0001),
+]
+LENGTHS = (40, 65, 20, 33, 70, 50)
+
+
+def prompts() -> PromptBatch:
+    """One prompt per set of options, two images each, a foreign row before every one."""
+    slices, start = [], 1
+    for idx, (options, length) in enumerate(zip(OPTIONS, LENGTHS, strict=True)):
+        settings = resolve(options, EAHOptions(), ModelShape(4, HEADS))
+        spans = (ImageSpan(2, length // 2), ImageSpan(length // 2 + 2, length))
+        slices.append(PrefillSlice(RequestState(f"r{idx}", settings, length, spans, random_seed=idx), start, idx))
+        start += length + 1
+    return PromptBatch(tuple(slices))
+
+
+class _Ranks:
+    """Two ranks in turn: each pass repeats the step with the sums of what both sent in the pass before."""
+
+    def __init__(self) -> None:
+        self.sums: list[torch.Tensor] = []
+        self.sent: list[list[torch.Tensor]] = []
+
+    def shards(self, rank: int) -> HeadShards:
+        self.sent.append([])
+
+        def all_reduce(local: torch.Tensor) -> torch.Tensor:
+            self.sent[-1].append(local)
+            call = len(self.sent[-1]) - 1
+            return self.sums[call] if call < len(self.sums) else local
+
+        return HeadShards(rank, 2, all_reduce)
+
+    def end_of_pass(self) -> None:
+        self.sums = [a + b for a, b in zip(*self.sent, strict=True)]
+        self.sent = []
+
+
+def run() -> dict[str, Any]:
+    """Choices and output of one process, and of two ranks."""
+    total = sum(LENGTHS) + len(LENGTHS) + 1
+    query, key, value = random_qkv(4, total, HEADS, KV_HEADS, HEAD_DIM)
+    alone = HeadShards(0, 1, lambda local: local)
+    output = torch.full((total, HEADS, HEAD_DIM), 7.0)
+    choices = choose_heads(prompts(), 1, query, key, SCALE, alone)
+    prompts().broadcast(choices, query, key, value, output, SCALE, alone)
+
+    ranks, half = _Ranks(), HEADS // 2
+    for _ in range(3):  # two sums depend on each other; the third pass has both
+        shared_choices, shared = [], []
+        for rank in range(2):
+            heads, kv_heads = (
+                slice(rank * half, (rank + 1) * half),
+                slice(rank * KV_HEADS // 2, (rank + 1) * KV_HEADS // 2),
+            )
+            mine = query[:, heads], key[:, kv_heads]
+            shards, rows = ranks.shards(rank), torch.full((total, half, HEAD_DIM), 7.0)
+            shared_choices.append(choose_heads(prompts(), 1, *mine, SCALE, shards))
+            prompts().broadcast(shared_choices[-1], *mine, value[:, kv_heads], rows, SCALE, shards)
+            shared.append(rows)
+        ranks.end_of_pass()
+    return {
+        "choices": choices,
+        "output": output,
+        "rank choices": torch.stack(shared_choices),
+        "rank output": torch.cat(shared, dim=1),
+    }
+
+
+if __name__ == "__main__":
+    torch.save(run(), sys.argv[1])

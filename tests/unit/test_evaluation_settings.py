@@ -1,0 +1,95 @@
+"""Settings of `eah-vllm eval` as they are written on the command line, and the answers file of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eah_vllm.evaluation.answers import AnswerFile, RunError
+from eah_vllm.evaluation.setting import Setting, SettingError, controls, make_setting, parse_setting
+from eah_vllm.evaluation.task import Answer
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("off", {}),
+        ("on", {"eah": {"report": True}}),
+        ("layer=1,threshold=0.002", {"eah": {"layer": 1, "threshold": 0.002, "report": True}}),
+        ("layer=0+2, head=3", {"eah": {"layer": [0, 2], "head": 3, "report": True}}),
+        ("head=random", {"eah": {"head": "random", "report": True}}),
+        ("model=llava:eah", {}),
+        ("off,end_bias=1.5", {"logit_bias": {"2": 1.5}}),
+        ("on,end_bias=-1", {"eah": {"report": True}, "logit_bias": {"2": -1.0}}),
+    ],
+)
+def test_a_setting_becomes_the_body_of_a_request(text: str, body: dict[str, object]) -> None:
+    setting = parse_setting(text)
+    assert setting.extra_body(end_token_id=2) == body
+    assert parse_setting(setting.name) == setting, "its name is another spelling of it"
+
+
+def test_two_spellings_of_one_setting_are_one() -> None:
+    assert parse_setting("threshold=0.0020,layer=1") == parse_setting(" layer=1 , threshold=2e-3")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "say on, off"),
+        ("onn", "neither on, off nor"),
+        ("layer=", "neither on, off nor"),
+        ("layers=1", "unknown option"),
+        ("threshold=2", "less than 1"),
+        ("layer=x", "layer"),
+        ("threshold=0.1,relative_threshold=2", "exclude each other"),
+        ("off,layer=1", "EAH is off, and has options"),
+        ("off,end_bias=much", "could not convert"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(text: str, told: str) -> None:
+    with pytest.raises(SettingError, match=told):
+        parse_setting(text)
+
+
+def test_a_bias_without_a_token_to_put_it_on_is_refused() -> None:
+    with pytest.raises(SettingError, match="--end-token-id"):
+        parse_setting("off,end_bias=1").extra_body(None)
+
+
+def test_every_setting_that_chooses_a_head_has_both_controls_and_no_other_has() -> None:
+    settings = [parse_setting(text) for text in ("off", "layer=2", "layer=2,head=random", "head=1", "model=x")]
+    assert [control.name for control in controls(settings)] == ["head=sparsest,layer=2"]
+
+
+RUN = {"task": "scenes", "n": 3}
+OFF: Setting = make_setting(None)
+
+
+def test_answers_are_found_again_and_half_a_line_is_asked_again(tmp_path: Path) -> None:
+    answers = AnswerFile(tmp_path, RUN)
+    answers.add("off", "a", Answer("A cat.\nAnd a dog \u2028 \u00e9.", "stop", 5, 0.1, None))
+    answers.add("on", "a", Answer("A cat.", "stop", 5, 0.1, {"applied": True, "reason": None}))
+    answers.close()
+    with answers.path.open("ab") as file:
+        file.write(b'{"setting": "off", "question": "b", "te')  # killed while it wrote
+
+    again = AnswerFile(tmp_path, RUN)
+    assert again.by_setting == answers.by_setting
+    again.add("off", "b", Answer("Two."))
+    again.close()
+    lines = [json.loads(line) for line in answers.path.read_bytes().split(b"\n")[:-1]]
+    assert [(line["setting"], line["question"]) for line in lines] == [("off", "a"), ("on", "a"), ("off", "b")]
+
+
+def test_another_run_or_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    answers = AnswerFile(tmp_path, RUN)
+    answers.add("off", "a", Answer("A cat."))
+    answers.close()
+    with pytest.raises(RunError, match="n: 3 there, 4 now"):
+        AnswerFile(tmp_path, RUN | {"n": 4})
+    answers.path.write_bytes(b'{"setting": "off"}\n' + answers.path.read_bytes())
+    with pytest.raises(RunError, match="line 1 is not an answer"):
+        AnswerFile(tmp_path, RUN)

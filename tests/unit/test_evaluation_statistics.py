@@ -1,0 +1,154 @@
+"""Counts, metrics, intervals and the verdict of `eah-vllm eval`, against sums done by hand or one draw at a time."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eah_vllm.evaluation.chair_counts import ReadCaption, tally_captions
+from eah_vllm.evaluation.setting import make_setting, parse_setting
+from eah_vllm.evaluation.statistics import changes, difference, interval, measure, spread
+from eah_vllm.evaluation.summary import verdict
+from eah_vllm.evaluation.task import Tally
+from eah_vllm.evaluation.yes_no import says_no, tally_yes_no
+
+
+def figures(tally: Tally) -> dict[str, float | None]:
+    return {metric.name: measure(tally, metric) for metric in tally.metrics}
+
+
+def captions(wrong: list[int], right: list[int]) -> Tally:
+    """Captions with so many absent and present objects each, of ten that are there."""
+    present = frozenset(f"p{i}" for i in range(10))
+    return tally_captions(
+        {
+            str(idx): ReadCaption([f"x{i}" for i in range(absent)] + [f"p{i}" for i in range(found)], present, 7)
+            for idx, (absent, found) in enumerate(zip(wrong, right, strict=True))
+        }
+    )
+
+
+def test_chair_by_hand() -> None:
+    read = {
+        "a": ReadCaption(["cat", "cat", "dog"], frozenset({"cat"}), 6),  # dog is not there; cat counts twice
+        "b": ReadCaption(["car"], frozenset({"car", "bus", "tree", "sign"}), 4),
+        "c": ReadCaption([], frozenset({"cup"}), 2),
+    }
+    found = figures(tally_captions(read))
+    assert found == pytest.approx(
+        {
+            "chairs": 100 / 3,
+            "chairi": 100 / 4,
+            "recall": 100 * 2 / 6,
+            "coverage": 100 * (1 + 0.25 + 0) / 3,
+            "words": 4.0,
+        }
+    )
+
+
+def test_nothing_to_divide_by_is_no_figure() -> None:
+    found = figures(tally_captions({"a": ReadCaption([], frozenset(), 1)}))
+    assert found["chairi"] is None
+    assert found["recall"] is None
+    assert figures(tally_yes_no([]))["f1"] is None
+    assert interval(tally_yes_no([]), tally_yes_no([]).metrics[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "no"),
+    [
+        ("No", True), ("no.", True), ("No, there is not.", True), ("There is not a cat", True), ("Yes", False),
+        ("Yes. But no dog", False), ("Nothing", False), ("NO", False), ("Yes, no doubt", True), ("", False),
+    ],
+)  # fmt: skip
+def test_the_official_answer_rule(answer: str, no: bool) -> None:
+    """Word for word as POPE's `evaluate.py`, with its oddities: capital NO and an empty answer are a yes."""
+    assert says_no(answer) is no
+
+
+def test_pope_by_hand() -> None:
+    tally = tally_yes_no(
+        [("i", True, "Yes"), ("i", False, "Yes"), ("j", False, "No"), ("j", True, "No"), ("j", True, "Yes")]
+    )
+    assert figures(tally) == pytest.approx(
+        {"accuracy": 60.0, "precision": 200 / 3, "recall": 200 / 3, "f1": 200 / 3, "yes_ratio": 60.0}
+    )
+    assert tally.wrong.tolist() == [1, 1]
+
+
+def test_the_paired_interval_is_that_of_drawing_pictures_with_both_their_captions() -> None:
+    rng = random.Random(1)
+    n = 60
+    before = captions([rng.choice([0, 0, 1, 2]) for _ in range(n)], [rng.randint(2, 6) for _ in range(n)])
+    after = captions([rng.choice([0, 0, 0, 1]) for _ in range(n)], [rng.randint(2, 6) for _ in range(n)])
+    metric = next(metric for metric in before.metrics if metric.name == "chairi")
+    found = difference(before, after, metric)
+    assert found is not None
+
+    def chairi(tally: Tally, rows: list[int]) -> float:
+        absent, mentions = tally.columns.index("absent"), tally.columns.index("mentions")
+        return 100 * sum(tally.counts[r][absent] for r in rows) / sum(tally.counts[r][mentions] for r in rows)
+
+    drawn = []
+    for _ in range(3000):
+        rows = rng.choices(range(n), k=n)
+        drawn.append(chairi(after, rows) - chairi(before, rows))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    assert found.value == pytest.approx(chairi(after, list(range(n))) - chairi(before, list(range(n))))
+    assert found.low == pytest.approx(low, abs=0.8)
+    assert found.high == pytest.approx(high, abs=0.8)
+
+
+def test_pairing_matters() -> None:
+    """One caption in fifty changes: the paired interval is narrow, although the figure itself is uncertain."""
+    before = captions([1, 0] * 25, [3] * 50)
+    after = captions([0, 0] + [1, 0] * 24, [3] * 50)
+    metric = before.metrics[0]
+    paired, alone = difference(before, after, metric), interval(after, metric)
+    assert paired is not None
+    assert alone is not None
+    assert paired.high - paired.low < (alone.high - alone.low) / 3
+    assert paired.holds_zero
+    assert changes(before, after) == (1, 0)
+    assert changes(after, before) == (0, 1)
+
+
+def test_equal_runs_differ_by_nothing_and_units_of_one_side_are_left_out() -> None:
+    before, after = captions([1, 0, 2, 0], [3, 3, 3, 3]), captions([1, 0], [3, 3])
+    same = difference(before, after, before.metrics[0])
+    assert same is not None
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert changes(before, after) == (0, 0)
+
+
+def test_the_spread_is_over_five_splits() -> None:
+    tally = captions([1] * 5 + [0] * 5, [3] * 10)
+    assert spread(tally, tally.metrics[0]) == (50.0, 0.0)  # dealt in turn: one of each in every split
+    assert spread(captions([1], [1]), tally.metrics[0]) is None
+
+
+def row(setting: str, chairs: float, change: float, low: float, high: float) -> dict[str, Any]:
+    told = "no difference seen" if low <= 0 <= high else "lower, better"
+    return {
+        "setting": setting,
+        "chairs": chairs,
+        "difference": {"chairs": {"value": change, "ci95": [low, high], "verdict": told}},
+    }
+
+
+def test_the_verdict_names_a_control_that_does_as_well_first() -> None:
+    settings = [make_setting(None), *map(parse_setting, ("layer=1", "layer=1,head=random", "layer=1,head=sparsest"))]
+    settings.append(make_setting(None, end_bias=1.0))
+    off, on = row("off", 40, 0, 0, 0), row("layer=1", 30, -10, -14, -6)
+    worse = [row(setting.name, 38, -2, -5, 1) for setting in settings[2:]]
+    assert verdict([off, on, *worse], settings).startswith(
+        "EAH (layer=1) changes chairs by -10.0 points [-14.0, -6.0]; no"
+    )
+    level = [worse[0], worse[1], row("off,end_bias=1", 29, -11, -15, -7)]
+    assert verdict([off, on, *level], settings).startswith("A control does as well: off,end_bias=1. EAH")
+    nothing = row("layer=1", 39, -1, -4, 2)
+    assert "No difference seen" in verdict([off, nothing, *worse], settings)
+    assert "Not every control was run" in verdict([off, on, worse[0]], settings[:3])
