@@ -1,6 +1,6 @@
 # Everything a newcomer runs. `make serve` and `make test` do all of their own set-up; the second run starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help env env-v2 serve test soak eval check train-scenes smoke-train lock wheel clean-env
+.PHONY: help env env-v2 serve test soak eval bench check train-scenes smoke-train lock wheel clean-env
 
 ARGS ?=
 JOBS ?= 2
@@ -27,6 +27,9 @@ soak: env ## 300 requests of mixed kinds at concurrency 8, every answer compared
 eval: env ## hallucination of the built-in model on 1,000 unseen scenes, EAH off, on and controls, into EVAL_OUT=build/eval
 	$(BIN)/python -m eah_vllm_server.beside $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
 		--n 1000 --concurrency 16 --out $(EVAL_OUT) $(ARGS)
+
+bench: env ## time and memory side by side with stock vLLM (half an hour); ARGS="PART ... --runs N --quick"
+	$(BIN)/python -m bench $(ARGS)
 
 check: env ## lint, formatting, types, import rules
 	$(BIN)/ruff check .

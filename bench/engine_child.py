@@ -1,0 +1,59 @@
+"""One vLLM engine, timed from inside its own process: no HTTP, no other request."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.children import answer
+
+PROMPT_TOKENS = 648
+"""LLaVA-1.5: 35 tokens before the image, 576 of the image, 37 after it."""
+BEFORE, AFTER = 35, 37
+IMAGE_ID = 3
+
+
+class _Engine:
+    def start(self, model: str, options: dict[str, Any]) -> None:
+        from vllm import LLM
+
+        self.llm = LLM(model, **options)
+        self.number = itertools.count()
+
+    def request(self, seed: int, side: int, tokens: int, eah: bool) -> dict[str, float]:
+        """One request with a picture that no other seed has: seconds to the first token, and to each further one."""
+        from vllm import SamplingParams
+
+        rng = np.random.default_rng(seed)
+        image = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+        words = rng.integers(5, 500, BEFORE + AFTER - 1).tolist()
+        prompt: Any = {
+            "prompt_token_ids": [1, *words[: BEFORE - 1], IMAGE_ID, *words[BEFORE - 1 :]],
+            "multi_modal_data": {"image": image},
+        }
+        params = SamplingParams(
+            temperature=0, max_tokens=tokens, ignore_eos=True, detokenize=False, extra_args={"eah": 1} if eah else None
+        )
+        engine = self.llm.llm_engine
+        started, first = time.perf_counter(), 0.0
+        engine.add_request(str(next(self.number)), prompt, params)
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                assert len(output.prompt_token_ids or ()) == PROMPT_TOKENS
+                first = first or time.perf_counter()
+        return {"ttft": first - started, "tpot": (time.perf_counter() - first) / max(tokens - 1, 1)}
+
+    def applied(self) -> int:
+        """Requests that EAH was applied to since the last call."""
+        (counts,) = self.llm.collective_rpc("eah_collect", args=([],))
+        return int(counts["outcomes"].get("applied", 0))
+
+
+def serve(connection: Any) -> None:
+    """The child's main function."""
+    engine = _Engine()
+    answer(connection, {"start": engine.start, "request": engine.request, "applied": engine.applied})

@@ -1,0 +1,118 @@
+"""`bench/results.json`: rounds as they were seen, figures made of them, and what they were seen on."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+ROOT = Path(__file__).parents[1]
+STARTED = time.monotonic()
+WRITTEN = ("bench/results.json", "docs/benchmarks.md")
+"""What the command itself changes."""
+
+
+def say(text: str) -> None:
+    """Progress, with the seconds since the start."""
+    print(f"[{time.monotonic() - STARTED:6.0f} s] {text}", flush=True)
+
+
+def rotated(settings: Sequence[str], by: int) -> list[str]:
+    """The same settings, begun elsewhere: none is always the first or follows always the same one."""
+    by %= len(settings)
+    return [*settings[by:], *settings[:by]]
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Median, least, most, and how many."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
+
+
+class Part:
+    """What one part of the benchmark found."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.figures: dict[str, dict[str, float]] = {}
+        self.rounds: dict[str, list[dict[str, Any]]] = {}
+        self.facts: dict[str, Any] = {}
+
+    def add_round(self, group: str, row: dict[str, Any]) -> None:
+        """Keep one round: what each setting showed in it."""
+        self.rounds.setdefault(group, []).append(row)
+
+    def figure(self, name: str, group: str, of_round: Callable[[dict[str, Any]], float]) -> None:
+        """Make a figure of every round of a group, a ratio always of two things of one round."""
+        self.figures[name] = summary([of_round(row) for row in self.rounds[group]])
+
+
+def write(path: Path, part: Part, arguments: Sequence[str], *, quick: bool) -> None:
+    """Merge a part into the results; other parts keep what they have, each with its own date and commit."""
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results.setdefault("figures", {}).update(part.figures)
+    run = {
+        "command": "python -m bench " + " ".join(arguments),
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "quick": quick,
+        "commit": commit(),
+        "machine": machine(),
+        "versions": versions(),
+    }
+    results.setdefault("parts", {})[part.name] = {"run": run, "facts": part.facts, "rounds": part.rounds}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(_rounded(results), indent=1) + "\n")
+    unfinished.replace(path)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+def commit() -> str:
+    """The commit that is checked out, "+dirty" where the files differ from it."""
+    head = _git("rev-parse", "--short=12", "HEAD")
+    changed = [line[3:] for line in _git("status", "--porcelain").splitlines()]
+    return head + ("+dirty" if set(changed) - set(WRITTEN) else "")
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.rstrip()
+
+
+def machine() -> dict[str, Any]:
+    """Processor, memory, threads, and what else kept the machine busy in the last minute."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "bfloat16_instructions": "avx512_bf16" in flags or "amx_bf16" in flags,
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of everything whose speed is measured."""
+    found = {name: version(name) for name in ("torch", "transformers", "eah-vllm")}
+    import vllm
+
+    return {"python": platform.python_version(), "vllm": vllm.__version__} | found

@@ -1,0 +1,58 @@
+"""The servers that are compared: vLLM without any plugin, and `eah-vllm serve`; both alive, one of them under load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.server.serving import Server
+
+# For the routes that empty the caches.
+DEV_MODE = {"VLLM_SERVER_DEV_MODE": "1"}
+COUNT_SECONDS = 30
+
+
+@contextmanager
+def both_servers(arguments: Sequence[str]) -> Iterator[dict[str, Server]]:
+    """By setting; "off", "on" and "half" are one server."""
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        starting = pool.submit(Server, arguments, env=DEV_MODE | {"VLLM_PLUGINS": ""}, plain=True)
+        stack.push(lambda *exc: starting.result().__exit__(*exc))  # also if ours does not start
+        ours = Server(arguments, env=DEV_MODE)
+        stack.push(ours)
+        stock = starting.result()
+        if stock.get("/v1/eah")[0] != 404:
+            raise RuntimeError("the stock server has the plugin")
+        yield {"stock": stock, "off": ours, "on": ours, "half": ours}
+
+
+def empty_caches(server: Server) -> None:
+    """Forget prompts and pictures, so that a setting cannot profit from the one before it."""
+    for cache in ("prefix", "mm", "encoder"):
+        status, body = server.post(f"/reset_{cache}_cache", {})
+        if status != 200 or "false" in body:  # vLLM refuses while a request is under way
+            raise RuntimeError(f"/reset_{cache}_cache: {status} {body}")
+
+
+def applied(server: Server) -> float:
+    """Requests that EAH was applied to so far; 0 for vLLM without the plugin."""
+    families = text_string_to_metric_families(server.get("/metrics")[1])
+    samples = [sample for family in families for sample in family.samples]
+    return sum(s.value for s in samples if s.name == "eah_requests_total" and s.labels["outcome"] == "applied")
+
+
+def check_applied(server: Server, before: float, expected: int) -> None:
+    """Make sure that EAH was applied to exactly so many requests.
+
+    Raises:
+        RuntimeError: it was not.
+    """
+    deadline = time.monotonic() + COUNT_SECONDS
+    while (seen := applied(server) - before) != expected:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"EAH was applied to {seen:.0f} requests, not to {expected}")
+        time.sleep(0.1)

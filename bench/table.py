@@ -1,0 +1,175 @@
+"""Writes the tables of `docs/benchmarks.md` from `bench/results.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.bars import HEADER, verdicts
+from bench.op import DTYPES, HEADS
+from bench.results import ROOT
+
+DOCUMENT = ROOT / "docs" / "benchmarks.md"
+NOT_RUN = "not run: no GPU"
+Results = Mapping[str, Any]
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table."""
+    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
+
+
+def _medians(rounds: Sequence[Mapping[str, Any]], setting: str, name: str) -> float:
+    return statistics.median(float(row[setting][name]) for row in rounds)
+
+
+def acceptance(results: Results) -> str:
+    """Every bar."""
+    return markdown(HEADER, verdicts(results["figures"]))
+
+
+def op(results: Results) -> str:
+    """Milliseconds of each shape."""
+    rows, rounds = [], results["parts"]["op"]["rounds"]
+    for heads in HEADS:
+        for dtype in DTYPES:
+            for group in (g for g in rounds if g.startswith(f"{heads}_{dtype}_s")):
+                seen = {n: statistics.median(row[n] for row in rounds[group]) for n in rounds[group][0]}
+                cells = [f"{1000 * seen[n]:.1f}" if n in seen else "does not fit" for n in OP_COLUMNS]
+                naive = f"{seen['naive'] / seen['both']:.1f}" if "naive" in seen else ""
+                shape = "/".join(map(str, HEADS[heads]))
+                rows.append(
+                    (group.rpartition("_s")[2], shape, dtype, *cells, f"{seen['both'] / seen['fused']:.2f}", naive)
+                )
+    header = ("S", "heads / kv heads", "dtype", *OP_COLUMNS, "both / fused", "naive / both")
+    figures, facts = results["figures"], results["parts"]["op"]["facts"]
+    peaks = ", ".join(f"{dtype} {figures[f'op_peak_mb_mha_{dtype}_s4096']['median']:.1f}" for dtype in DTYPES)
+    memory = f"Extra memory at S = 4096, 32 heads, in MiB: {peaks}."
+    if "naive_peak_mb_s2048" in facts:
+        memory += f" The naive reference takes {facts['naive_peak_mb_s2048']:.0f} at S = 2048."
+    return f"{markdown(header, rows)}\n\n{memory}"
+
+
+OP_COLUMNS = ("choose", "broadcast", "both", "fused", "naive")
+
+
+def engine(results: Results) -> str:
+    """Seconds, and their ratios to stock."""
+    part, figures = results["parts"]["engine"], results["figures"]
+    rows = []
+    for setting in ("stock", "off", "on"):
+        ttft, tpot = figures[f"ttft_{setting}_seconds"], figures[f"tpot_{setting}_seconds"]
+        cells = [f"{ttft['median']:.3f}", f"{1000 * tpot['median']:.2f}"]
+        for metric in ("ttft", "tpot"):
+            ratio = figures.get(f"{metric}_{setting}_over_stock")
+            cells.append("1" if ratio is None else f"{ratio['median']:.4f} ({ratio['min']:.4f} to {ratio['max']:.4f})")
+        rows.append((setting, *cells))
+    facts = part["facts"]
+    table = markdown(("setting", "TTFT, s", "per further token, ms", "TTFT / stock", "per token / stock"), rows)
+    on = figures["ttft_on_over_stock_32layers"]
+    return (
+        f"{table}\n\n{facts['layers']} decoder layers, {facts['dtype']}. Stock takes"
+        f" {facts['stock_seconds_per_layer']:.3f} s per layer ({facts['fewer_layers']} layers were timed too), so"
+        f" {facts['stock_ttft_32layers']:.1f} s for 32; EAH, which acts in one layer, is then {on['median']:.4f} times"
+        f" stock ({on['min']:.4f} to {on['max']:.4f})."
+    )
+
+
+def serving(results: Results) -> str:
+    """Throughput and latency of each model, concurrency and setting."""
+    rows = []
+    for name in ("serving", "medium"):
+        for group, rounds in results["parts"].get(name, {}).get("rounds", {}).items():
+            model, _, concurrency = group.rpartition("_c")
+            for setting in ("stock", "off", "on", "half"):
+                rate = f"{_medians(rounds, setting, 'requests_per_second'):.2f}"
+                ratios = [row[setting]["requests_per_second"] / row["stock"]["requests_per_second"] for row in rounds]
+                cells = [
+                    " / ".join(f"{_medians(rounds, setting, f'{metric}_p{p}_ms'):.1f}" for p in (50, 90, 99))
+                    for metric in ("ttft", "tpot")
+                ]
+                rows.append((model, concurrency, setting, rate, f"{statistics.median(ratios):.3f}", *cells))
+    header = (
+        "model",
+        "concurrency",
+        "setting",
+        "requests/s",
+        "/ stock",
+        "TTFT p50/p90/p99, ms",
+        "TPOT p50/p90/p99, ms",
+    )
+    return markdown(header, rows)
+
+
+def published(results: Results) -> str:
+    """Requests per second."""
+    figures = results["figures"]
+    names = {
+        "published loop, one at a time": "published_requests_per_second",
+        "`eah-vllm serve`, EAH on, concurrency 16": "on_requests_per_second",
+        "ratio": "on_over_published_c16",
+    }
+    rows = [(k, *(f"{figures[name][n]:.2f}" for n in ("median", "min", "max"))) for k, name in names.items()]
+    return markdown(("requests/s", "median", "min", "max"), rows)
+
+
+def gpu(results: Results) -> str:
+    """What `bench/gpu_prefill.py --json bench/gpu.json` wrote on a machine with a GPU."""
+    if GPU_RESULTS.exists():
+        from bench.gpu_prefill import tables  # needs Triton
+
+        return tables(json.loads(GPU_RESULTS.read_text()))
+    return markdown(GPU_COLUMNS, [(s, *[NOT_RUN] * (len(GPU_COLUMNS) - 1)) for s in ("648", "2048", "4096")])
+
+
+GPU_RESULTS = ROOT / "bench" / "gpu.json"
+GPU_COLUMNS = ("S", "EAH on / stock prefill", "op, ms", "/ fused attention", "% of FLOP peak", "% of bandwidth peak")
+
+
+def ran_on(results: Results) -> str:
+    """Machine, versions, commit and command of each part."""
+    rows = []
+    for name, part in results["parts"].items():
+        run = part["run"]
+        machine, versions = run["machine"], run["versions"]
+        rows.append((
+            name, f"`{run['command']}`" + (" (tiny counts)" if run["quick"] else ""), run["date"], run["commit"],
+            f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB",
+            ", ".join(f"{package} {number}" for package, number in versions.items()),
+        ))  # fmt: skip
+    return markdown(("part", "command", "date", "commit", "machine", "versions"), rows)
+
+
+TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
+    "acceptance": ("", acceptance),
+    "ran on": ("", ran_on),
+    "op": ("op", op),
+    "engine": ("engine", engine),
+    "serving": ("serving", serving),
+    "published": ("published", published),
+    "gpu": ("", gpu),
+}
+"""Name between the markers -> part that it needs, and its maker."""
+
+
+def write(results_path: Path, document: Path = DOCUMENT) -> None:
+    """Replace what stands between the markers of each table.
+
+    Raises:
+        ValueError: the document lacks a table's markers.
+    """
+    results, text = json.loads(results_path.read_text()), document.read_text()
+    for name, (part, make) in TABLES.items():
+        if part and part not in results["parts"]:
+            continue
+        start, stop = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        if start not in text or stop not in text:
+            raise ValueError(f"{document}: no markers {start} and {stop}")
+        made = f"{start}\n{make(results)}\n{stop}"
+        text = re.sub(re.escape(start) + ".*?" + re.escape(stop), lambda _, m=made: m, text, flags=re.S)
+    document.write_text(text)
