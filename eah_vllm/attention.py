@@ -5,7 +5,7 @@ from torch import Tensor
 
 from eah_vllm.sinks import causal_attention_rows
 
-ROWS_PER_BLOCK = 128
+ROWS_PER_BLOCK = 256
 """Query rows whose attention is held at once; one head's map leaves room for more than `sinks.ROWS_PER_BLOCK`."""
 
 
