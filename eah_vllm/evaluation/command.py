@@ -11,9 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from eah_vllm.evaluation import chair, judge, pope
 from eah_vllm.evaluation.answers import AnswerFile, RunError
 from eah_vllm.evaluation.asking import AskError, Server, ask_all
 from eah_vllm.evaluation.length_control import tune_end_bias
+from eah_vllm.evaluation.report import write_report
 from eah_vllm.evaluation.scenes import ScenesTask
 from eah_vllm.evaluation.setting import Setting, SettingError, controls, make_setting, parse_setting
 from eah_vllm.evaluation.summary import summarize, verdict
@@ -24,7 +26,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def run(server: Server, task: Task, settings: Sequence[Setting], out: Path, *, with_controls: bool) -> str:
-    """Ask everything, write `summary.json`, and return the verdict.
+    """Ask everything, write `summary.json` and `report.html`, and return the verdict.
 
     Raises:
         AskError, RunError, SettingError: see there.
@@ -49,6 +51,7 @@ def run(server: Server, task: Task, settings: Sequence[Setting], out: Path, *, w
     main = "chairs" if has_captions else "f1"
     told = verdict(rows, settings, main)
     (out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_report(server, task, settings, answers, rows, told, out)
     return told
 
 
@@ -82,13 +85,18 @@ def add_tasks(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     scenes.add_argument("--split", choices=["test", "val"], default="test", help="val: for choosing settings")
     make: Callable[[Any], Task] = lambda args: ScenesTask(args.n, args.seed, args.split)  # noqa: E731
     scenes.set_defaults(make_task=make, default_end_token_id=EOS_ID)
-    return {"scenes": scenes}
+    return {"scenes": scenes, "chair": chair.add_parser(tasks), "pope": pope.add_parser(tasks)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`eah-vllm eval`; the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    parser = argparse.ArgumentParser(prog="eah-vllm eval", description=__doc__)
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:1] == ["judge"]:  # asks about a run's answers, and so has other options
+        return judge.main(arguments[1:])
+    parser = argparse.ArgumentParser(
+        prog="eah-vllm eval", description=__doc__, epilog="eval judge --help: let a model judge a run's captions"
+    )
     for task in add_tasks(parser).values():
         add_server_options(task)
         task.add_argument(
@@ -97,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "compared with (default: off, on)",
         )  # fmt: skip
         task.add_argument("--no-controls", action="store_true", help="leave out random head, sparsest head and length")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(arguments)
     if args.end_token_id is None:
         args.end_token_id = getattr(args, "default_end_token_id", None)
     try:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -16,14 +17,15 @@ from matplotlib.patches import Rectangle
 Colours = Mapping[str, str]
 
 PAPER: Colours = {
-    "ink": "#1f2428", "muted": "#66707a", "rule": "#d5d9de", "eah": "#0f6f8c", "control": "#a85b14", "length": "#7a4fa3",
-    "better": "#11819f", "worse": "#d0702a",
+    "ink": "#1f2428", "muted": "#66707a", "rule": "#d5d9de", "eah": "#0f6f8c", "control": "#a85b14",
+    "length": "#7a4fa3", "better": "#11819f", "worse": "#d0702a",
 }  # fmt: skip
 """The colours of PNG files, by role."""
 _STAND_INS: Colours = {role: f"#0000{number + 1:02x}" for number, role in enumerate(PAPER)}
 """What is drawn in SVG, and then replaced by `var(--role)`: matplotlib cannot write a CSS variable itself."""
-_MARKERS = {"off": "o", "eah": "o", "control": "s", "length": "D"}
-_STYLE = {
+PIXELS = 98
+"""Of the page, for an inch of a plot: its 9 points become about 12 pixels."""
+_STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -50,23 +52,13 @@ class Plot:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One setting of a trade-off plot: value, lower and upper end of the interval on either axis."""
-
-    letter: str
-    kind: str
-    x: tuple[float, float, float]
-    y: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
 class Cell:
     """One cell of a heat map: its shade in -1..1 (below 0 is better), what is written in it, and how it is drawn."""
 
     shade: float
     text: str
     framed: bool = False
-    crossed: bool = False
+    faded: bool = False
 
 
 def svg(plot: Plot) -> str:
@@ -82,7 +74,8 @@ def svg(plot: Plot) -> str:
     for role, stand_in in _STAND_INS.items():
         text = text.replace(stand_in, f"var(--{role})")
     told = plot.told.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return text.replace("<svg", f'<svg role="img" aria-label="{told}"', 1).strip()
+    width = f"max-width:{plot.size[0] * PIXELS:.0f}px"  # letters have one size in all plots
+    return text.replace("<svg", f'<svg role="img" aria-label="{told}" style="{width}"', 1).strip()
 
 
 def write_png(plots: Sequence[Plot], path: Path, legend: str = "") -> None:
@@ -108,31 +101,6 @@ def _figure(plots: Sequence[Plot], colours: Colours) -> Figure:
     return figure
 
 
-def trade_off(name: str, points: Sequence[Point], x_label: str, y_label: str) -> Plot:
-    """One point per setting with the intervals of both figures as bars."""
-
-    def draw(axes: Axes, colours: Colours) -> None:
-        axes.grid(color=colours["rule"], linewidth=0.6)
-        axes.set_axisbelow(True)
-        for point in points:
-            colour = colours["ink" if point.kind == "off" else point.kind]
-            (x, *x_ends), (y, *y_ends) = point.x, point.y
-            axes.plot(x_ends, [y, y], color=colour, linewidth=1, alpha=0.45, solid_capstyle="round")
-            axes.plot([x, x], y_ends, color=colour, linewidth=1, alpha=0.45, solid_capstyle="round")
-            axes.plot(
-                [x], [y], _MARKERS[point.kind], color=colour, markersize=5.5, markeredgewidth=1.4,
-                fillstyle="none" if point.kind == "off" else "full",
-            )  # fmt: skip
-            axes.annotate(
-                point.letter, (x, y), xytext=(5, 4), textcoords="offset points", color=colour, fontweight="bold"
-            )
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
-
-    told = f"{y_label} against {x_label} for {len(points)} settings; the figures are in the table."
-    return Plot(name, told, (4.7, 3.7), draw)
-
-
 def heat_map(
     name: str, told: str, cells: Sequence[Sequence[Cell | None]], rows: Sequence[str], columns: Sequence[str],
     row_label: str, column_label: str,
@@ -144,15 +112,17 @@ def heat_map(
             for x, cell in enumerate(line):
                 if cell is None:
                     continue
-                hue = colours["better" if cell.shade < 0 else "worse"]
-                box = Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, linewidth=0, facecolor=hue)
-                box.set_alpha(round(0.06 + 0.6 * min(1.0, abs(cell.shade)), 3))
+                box = Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, linewidth=0.8, fill=not cell.faded)
+                if cell.faded:
+                    box.set_edgecolor(colours["rule"])
+                else:
+                    box.set_facecolor(colours["better" if cell.shade < 0 else "worse"])
+                    box.set_linewidth(0)
+                    box.set_alpha(round(0.06 + 0.6 * min(1.0, abs(cell.shade)), 3))
                 axes.add_patch(box)
-                colour = colours["muted" if cell.crossed else "ink"]
+                colour = colours["muted" if cell.faded else "ink"]
                 weight = "bold" if cell.framed else "normal"
                 axes.text(x, y, cell.text, ha="center", va="center", color=colour, fontsize=8, fontweight=weight)
-                if cell.crossed:
-                    axes.plot([x - 0.4, x + 0.4], [y + 0.36, y + 0.36], color=colours["muted"], linewidth=0.8)
                 if cell.framed:
                     axes.add_patch(
                         Rectangle((x - 0.46, y - 0.45), 0.92, 0.9, fill=False, linewidth=1.6, edgecolor=colours["ink"])
@@ -172,9 +142,9 @@ def heat_map(
 
 def intervals(
     name: str, told: str, series: Mapping[str, Sequence[tuple[float, float, float] | None]], rows: Sequence[str],
-    row_label: str, x_label: str,
+    row_label: str, x_label: str, reach: float,
 ) -> Plot:  # fmt: skip
-    """Values with their intervals, one line per row and series; a row that has none stays empty."""
+    """Values with their intervals, a line per row and series, from -`reach` to `reach`; None leaves a place empty."""
 
     def draw(axes: Axes, colours: Colours) -> None:
         axes.axvline(0, color=colours["muted"], linewidth=0.8)
@@ -189,11 +159,10 @@ def intervals(
                     axes.plot([value[0]], [y + shift], "osD"[number], color=colour, markersize=5)
             axes.plot([], [], "osD"[number], color=colour, markersize=5, label=label)
         axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(-reach, reach)
         axes.set_yticks(range(len(rows)), rows)
         axes.set_xlabel(x_label)
         axes.set_ylabel(row_label)
         axes.legend(frameon=False, labelcolor=colours["ink"], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
 
     return Plot(name, told, (4.7, 1.3 + 0.36 * len(rows)), draw)
-
-

@@ -14,8 +14,9 @@ from markupsafe import Markup
 from eah_vllm.evaluation import report_tables as tables
 from eah_vllm.evaluation.answers import AnswerFile
 from eah_vllm.evaluation.asking import Server
-from eah_vllm.evaluation.plots import Plot, Point, svg, trade_off, write_png
-from eah_vllm.evaluation.report_examples import SHOWN, Examples, draw_examples
+from eah_vllm.evaluation.plot_tradeoff import Point, trade_off
+from eah_vllm.evaluation.plots import Plot, svg, write_png
+from eah_vllm.evaluation.report_examples import SHOWN, draw_examples
 from eah_vllm.evaluation.report_figures import mechanism_plots, sweep_plot
 from eah_vllm.evaluation.server_facts import server_facts
 from eah_vllm.evaluation.setting import Setting
@@ -52,24 +53,29 @@ def write_report(
     if compared is not None:
         kept = answers.by_setting
         examples = draw_examples(task, kept.get(settings[0].name, {}), kept.get(compared.name, {}))
+    sinks, correlated = mechanism_plots(mechanism) if mechanism else (None, [])
+    drawn_sinks = _drawn([sinks] if sinks else [], out / "sinks.png")
+    correlations = _drawn(correlated, out / "correlation.png")
     page = _page().render(
         told=told,
         run={**task.identity(), "model": server.model},
         facts=server_facts(server, out),
         date=datetime.now(UTC).date().isoformat(),
-        settings=[{"name": s.name, "letter": letters[s.name], "kind": tables.kind(s)} for s in settings],
-        rows=[_row(row, first=number == 0) for number, row in enumerate(rows)],
+        settings=[_named(s, letters) for s in settings],
+        rows=[_row(row, _shown(rows), first=number == 0) for number, row in enumerate(rows)],
         units=rows[0]["n"],
         columns=_columns(rows),
         details=_details(rows),
         parts=_parts(rows),
-        trade_offs=_drawn(_trade_offs(settings, rows), out / "tradeoff.png", _legend(letters)),
+        trade_offs=_drawn(_trade_offs(settings, rows), out / "tradeoff.png", _legend(settings)),
         sweep=sweep,
+        sweep_metric=sweep and tables.TITLES.get(sweep["metric"], sweep["metric"]),
         sweep_plots=_drawn([sweep_plot(sweep)] if sweep else [], out / "sweep.png"),
         mechanism=mechanism,
-        mechanism_plots=_mechanism(mechanism, out),
+        sink_plot=drawn_sinks,
+        correlation_plots=correlations,
         examples=examples,
-        compared=compared and {"name": compared.name, "letter": letters[compared.name]},
+        compared=compared and _named(compared, letters),
         shown=SHOWN,
         resamples=RESAMPLES,
         splits=SPLITS,
@@ -82,10 +88,9 @@ def write_report(
 def compared_setting(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Setting | None:
     """The setting that stands beside the first in examples: EAH's best with a head that it chose, as in the verdict."""
     others = [s for s in settings[1:] if tables.kind(s) == "eah"] or list(settings[1:])
-    main, best = ("chairs", min) if "chairs" in rows[0]["ci95"] else ("f1", max)
-    figures = {row["setting"]: row.get(main) for row in rows}
-    measured = [s for s in others if figures[s.name] is not None]
-    return best(measured, key=lambda s: figures[s.name]) if measured else None
+    main, sign = ("chairs", 1) if _has_captions(rows) else ("f1", -1)
+    figures = {row["setting"]: sign * row[main] for row in rows if row.get(main) is not None}
+    return min((s for s in others if s.name in figures), key=lambda s: figures[s.name], default=None)
 
 
 def _page() -> Any:
@@ -95,19 +100,30 @@ def _page() -> Any:
     )
 
 
+def _named(setting: Setting, letters: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "name": setting.name,
+        "spoken": tables.spoken(setting),
+        "letter": letters[setting.name],
+        "kind": tables.kind(setting),
+    }
+
+
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Heading and meaning of the main table's columns."""
-    shown = [name for name in tables.metric_names(rows) if name not in tables.IN_DETAILS_ONLY]
-    columns = [(tables.TITLES.get(name, name), tables.MEANINGS.get(name, "")) for name in shown]
+    columns = [(tables.TITLES.get(name, name), tables.MEANINGS.get(name, "")) for name in _shown(rows)]
     if _has_captions(rows):
-        columns.insert(1, ("CHAIRs, equal length", "the same, each pair of captions cut to as many words as the shorter"))
+        columns.insert(1, ("CHAIRs, equal length", "each pair of captions cut to as many words as the shorter has"))
     return columns
 
 
-def _row(row: Mapping[str, Any], *, first: bool) -> dict[str, Any]:
-    shown = [name for name in tables.metric_names([row]) if name not in tables.IN_DETAILS_ONLY]
+def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [name for name in tables.metric_names(rows) if name not in tables.IN_DETAILS_ONLY]
+
+
+def _row(row: Mapping[str, Any], shown: Sequence[str], *, first: bool) -> dict[str, Any]:
     cells = [tables.figure(row, name, baseline=first) for name in shown]
-    if _has_captions([row]):
+    if "chairs" in shown:
         cells.insert(1, tables.Figure("") if first else tables.length_matched(row, "chairs"))
     changed = "" if first else f"{row['mended']} / {row['spoiled']}"
     return {"cells": cells, "changed": changed, "applied": tables.applied(row)}
@@ -148,7 +164,7 @@ def _details(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     "metric": tables.TITLES.get(name, name),
                     "value": f"{row[name]:.2f}",
                     "interval": f"[{low:.2f}, {high:.2f}]",
-                    "spread": "–" if mean is None else f"{mean:.2f} ± {deviation:.2f}",
+                    "spread": tables.NOTHING if mean is None else f"{mean:.2f} ± {deviation:.2f}",
                 }
             )
     return found
@@ -171,25 +187,16 @@ def _trade_offs(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) 
     return plots
 
 
-def _mechanism(mechanism: Mapping[str, Any] | None, out: Path) -> list[Markup]:
-    if mechanism is None:
-        return []
-    sinks, correlation = mechanism_plots(mechanism)
-    return _drawn([sinks], out / "sinks.png") + _drawn([correlation], out / "correlation.png")
-
-
 def _drawn(plots: Sequence[Plot], png: Path, legend: str = "") -> list[Markup]:
     if plots:
         write_png(plots, png, legend)
-    return [Markup(svg(plot)) for plot in plots]  # noqa: S704 - drawn here; texts in it were escaped by matplotlib
+    return [Markup(svg(plot)) for plot in plots]  # texts in it were escaped by matplotlib
 
 
-def _legend(letters: Mapping[str, str]) -> str:
-    return "\n".join(f"{letter}  {name}" for name, letter in letters.items())
+def _legend(settings: Sequence[Setting]) -> str:
+    letters = tables.letters(settings)
+    return "\n".join(f"{letters[s.name]}  {tables.spoken(s)}" for s in settings)
 
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-__all__ = ["Examples", "compared_setting", "write_report"]

@@ -29,22 +29,36 @@ def sweep_plot(sweep: Mapping[str, Any]) -> Plot:
     return heat_map("sweep", told, cells, list(map(str, sweep["layers"])), columns, "layer", "threshold, or fixed head")
 
 
-def mechanism_plots(mechanism: Mapping[str, Any]) -> tuple[Plot, Plot]:
-    """Vision sinks per layer and head, and their correlation with hallucination per layer, at the first threshold."""
-    first = mechanism["thresholds"][0]
-    tokens = mechanism["image_tokens"]
-    sinks = [[Cell(-count / tokens, f"{count:.0f}") for count in heads] for heads in first["sinks"]]
-    layers = list(map(str, range(len(sinks))))
-    heads = list(map(str, range(len(sinks[0]))))
-    told = f"Mean number of vision sinks of {tokens} image tokens, by layer and head; the figures are in mechanism.json."
-    correlated = {
-        name: [found and (found["value"], *found["ci95"]) for found in by_outcome["spearman"]]
-        for name, by_outcome in first["correlation"].items()
+def mechanism_plots(mechanism: Mapping[str, Any]) -> tuple[Plot, list[Plot]]:
+    """Vision sinks per layer and head at the first threshold; and for each threshold correlation with hallucination."""
+    tokens, first = mechanism["image_tokens"], mechanism["thresholds"][0]
+    largest = max(max(heads) for heads in first["sinks"]) or 1.0
+    sinks = [[Cell(-count / largest, f"{count:.0f}") for count in heads] for heads in first["sinks"]]
+    layers, heads = ([str(i) for i in range(len(counted))] for counted in (sinks, sinks[0]))
+    told = f"Mean number of vision sinks of {tokens} image tokens, by layer and head; figures: mechanism.json."
+    by_threshold = {
+        threshold["name"]: _correlations(threshold)
+        for threshold in mechanism["thresholds"]
+        if any(threshold["correlation"]["densest head"]["spearman"])
     }
-    return (
-        heat_map("sinks", told, sinks, layers, heads, "layer", "head"),
+    ends = [abs(end) for series in by_threshold.values() for values in series.values() for one in values if one
+            for end in one]  # fmt: skip
+    reach = 1.05 * max(ends, default=1.0)  # one scale for all, so that thresholds can be compared
+    return heat_map("sinks", told, sinks, layers, heads, "layer", "head"), [
         intervals(
-            "correlation", "Rank correlation of sink density with CHAIRi per image, by layer; the figures are in "
-            "mechanism.json.", correlated, layers, "layer", "Spearman's rank correlation with CHAIRi",
-        ),
-    )  # fmt: skip
+            f"correlation-{name.replace('/', '-')}",
+            f"Rank correlation of sink density with CHAIRi at threshold {name}, by layer; figures: mechanism.json.",
+            series, layers, "layer", f"rank correlation, threshold {name}", reach,
+        )
+        for name, series in by_threshold.items()
+    ]  # fmt: skip
+
+
+def _correlations(threshold: Mapping[str, Any]) -> dict[str, list[tuple[float, float, float] | None]]:
+    densest, mean = (threshold["correlation"][heads] for heads in ("densest head", "mean over heads"))
+    shown = {
+        "densest head": densest["spearman"],
+        "mean of heads": mean["spearman"],
+        "densest, given objects": densest["spearman_given_objects"],
+    }
+    return {name: [one and (one["value"], *one["ci95"]) for one in by_layer] for name, by_layer in shown.items()}

@@ -12,6 +12,8 @@ from eah_vllm.evaluation.summary import NO_DIFFERENCE
 
 Row = Mapping[str, Any]
 
+NOTHING, TIMES, MINUS = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}", "\N{MINUS SIGN}"
+
 TITLES = {
     "chairs": "CHAIRs", "chairi": "CHAIRi", "recall": "Recall", "coverage": "Coverage", "words": "Words",
     "accuracy": "Accuracy", "precision": "Precision", "f1": "F1", "yes_ratio": "Says yes",
@@ -54,6 +56,26 @@ def kind(setting: Setting) -> str:
     return "control" if (setting.eah or {}).get("head") in CONTROL_HEADS else "eah"
 
 
+def spoken(setting: Setting) -> str:
+    """A setting as a person would say it."""
+    said = []
+    for name, value in (setting.eah or {}).items():
+        if name == "relative_threshold":
+            said.append(f"threshold {value:g}/S")
+        elif name == "head" and isinstance(value, str):
+            said.append(f"{value} head")
+        elif name == "layer" and isinstance(value, list):
+            said.append(f"layers {', '.join(map(str, value))}")
+        else:
+            said.append(f"{name.replace('_', ' ')} {value}")
+    said.sort(key=lambda part: ("layer" not in part, "threshold" not in part))
+    said += [f"model {setting.model}"] if setting.model else []
+    said += [f"end of text {setting.end_bias:+g}".replace("-", MINUS)] if setting.end_bias else []
+    if setting.eah is not None:
+        return f"EAH: {', '.join(said)}" if said else "EAH on"
+    return ", ".join(said if setting.model else ["off", *said])
+
+
 def metric_names(rows: Sequence[Row]) -> list[str]:
     """Metrics that any row has a figure of, in the task's order."""
     return list(dict.fromkeys(name for row in rows for name in row["ci95"]))
@@ -63,7 +85,7 @@ def figure(row: Row, name: str, *, baseline: bool) -> Figure:
     """A metric of a row: the baseline with its own interval, others with the difference from it."""
     value = row.get(name)
     if value is None:
-        return Figure("–")
+        return Figure(NOTHING)
     if baseline:
         low, high = row["ci95"][name]
         return Figure(number(value), f"[{number(low)}, {number(high)}]")
@@ -75,8 +97,10 @@ def said(difference: Mapping[str, Any] | None) -> tuple[str, str]:
     if difference is None:
         return "", ""
     low, high = difference["ci95"]
-    told = f"{signed(difference['value'])} [{signed(low)}, {signed(high)}]"
     verdict = str(difference["verdict"])
+    # An interval that misses 0 must not be printed as one that holds it.
+    digits = 2 if verdict != NO_DIFFERENCE and "0.0" in (signed(low), signed(high)) else 1
+    told = f"{signed(difference['value'], digits)} [{signed(low, digits)}, {signed(high, digits)}]"
     if verdict == NO_DIFFERENCE:
         return told, "none"
     return told, verdict.rpartition(", ")[2] if ", " in verdict else "changed"
@@ -86,7 +110,7 @@ def length_matched(row: Row, name: str) -> Figure:
     """A metric with each pair of captions cut to the shorter one's length, against the baseline cut the same way."""
     matched = row["length_matched"]
     if not matched or matched.get(name) is None:
-        return Figure("–")
+        return Figure(NOTHING)
     return Figure(number(matched[name]), *said(matched["difference"].get(name)))
 
 
@@ -94,19 +118,21 @@ def applied(row: Row) -> Figure:
     """Share of answers with EAH applied, and why it was not in the others."""
     found = row["applied"]
     if not found:
-        return Figure("–")
-    reasons = ", ".join(f"{count} × {reason.replace('_', ' ')}" for reason, count in sorted(found["reasons"].items()))
+        return Figure(NOTHING)
+    reasons = ", ".join(
+        f"{count} {TIMES} {reason.replace('_', ' ')}" for reason, count in sorted(found["reasons"].items())
+    )
     return Figure(f"{100 * found['share']:.1f} %", reasons)
 
 
 def number(value: float) -> str:
     """One decimal, with a real minus sign."""
-    return f"{value:.1f}".replace("-", "−")
+    return f"{value:.1f}".replace("-", MINUS)
 
 
-def signed(value: float) -> str:
-    """One decimal with its sign; what rounds to zero has none."""
-    return "0.0" if round(value, 1) == 0 else f"{value:+.1f}".replace("-", "−")
+def signed(value: float, digits: int = 1) -> str:
+    """With its sign; what rounds to zero has none."""
+    return f"{0:.{digits}f}" if round(value, digits) == 0 else f"{value:+.{digits}f}".replace("-", MINUS)
 
 
 def _letter(number: int) -> str:

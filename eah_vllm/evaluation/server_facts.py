@@ -14,7 +14,7 @@ FILE = "server.json"
 
 
 def server_facts(server: Server, out: Path) -> dict[str, Any]:
-    """`GET /v1/eah`; what a run before kept where the server is away, and nothing for a server that has no such page."""
+    """`GET /v1/eah`; what a run before kept where the server is away, nothing for a server without such a page."""
     kept = out / FILE
     headers = {"Authorization": f"Bearer {server.api_key}"}
     try:

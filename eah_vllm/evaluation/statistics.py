@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,7 @@ def only(tally: Tally, units: list[str] | tuple[str, ...]) -> Tally:
     return Tally(tuple(units), tally.columns, tally.counts[rows], tally.metrics, tally.wrong[rows])
 
 
+@lru_cache(maxsize=4)
 def _draws(units: int, seed: int) -> npt.NDArray[np.float64]:
     """`[RESAMPLES, units]`: how often each unit is drawn."""
     rng = np.random.default_rng(seed)

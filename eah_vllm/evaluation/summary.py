@@ -107,25 +107,30 @@ def verdict(rows: Sequence[Mapping[str, Any]], settings: Sequence[Setting], main
     Args:
         rows: as from `summarize`.
         settings: the same settings.
-        main: the metric, lower is better.
+        main: the metric: `chairs`, lower is better, or one of which more is better.
     """
     by_name = {row["setting"]: row for row in rows}
-    chosen = [s for s in settings[1:] if s.eah is not None and s.eah.get("head", "auto") == "auto" and not s.end_bias]
-    if not chosen or main not in rows[0]:
+    eah = [s for s in settings[1:] if s.eah is not None and not s.end_bias]
+    chosen = [s for s in eah if (s.eah or {}).get("head", "auto") not in CONTROL_HEADS]
+    if not chosen or rows[0].get(main) is None:
         return "No setting with a chosen head was measured."
-    best = min(chosen, key=lambda s: by_name[s.name][main])
+    sign = 1 if main == "chairs" else -1
+    best = min(chosen, key=lambda s: sign * by_name[s.name][main])
     applied = by_name[best.name].get("applied") or {"share": 1.0}
     if applied["share"] == 0:
         return f"EAH ({best.name}) was never applied: {', '.join(applied['reasons'])}."
-    change = by_name[best.name]["difference"][main]
     controls = [best.control(head).name for head in CONTROL_HEADS]
     controls += [s.name for s in settings if s.end_bias and s.eah is None]
-    as_good = [name for name in controls if name in by_name and by_name[name][main] <= by_name[best.name][main]]
+    run = [name for name in controls if name in by_name and by_name[name][main] is not None]
+    as_good = [name for name in run if sign * by_name[name][main] <= sign * by_name[best.name][main]]
+    change = by_name[best.name]["difference"][main]
     low, high = change["ci95"]
-    told = f"EAH ({best.name}) changes {main} by {change['value']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    named = {"chairs": "CHAIRs", "f1": "F1"}.get(main, main)
+    told = f"EAH ({best.name}) changes {named} by {change['value']:+.1f} points [{low:+.1f}, {high:+.1f}]"
     if change["verdict"] == NO_DIFFERENCE:
         told = f"No difference seen: {told}"
     if as_good:
         return f"A control does as well: {', '.join(as_good)}. {told}."
-    missing = "" if len([name for name in controls if name in by_name]) > 2 else " Not every control was run."
+    has_captions = main == "chairs"
+    missing = "" if len(run) >= len(CONTROL_HEADS) + has_captions else " Not every control was run."
     return f"{told}; no control does as well.{missing}"

@@ -15,6 +15,7 @@ PLUGIN_GROUPS = (
 )  # fmt: skip
 USAGE = """usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL: the built-in one, as --config scenes)
        eah-vllm eval TASK --base-url URL --model NAME --out DIR   (eval --help: tasks and options)
+       eah-vllm sweep TASK --layers 0-4 --base-url URL --model NAME --out DIR   (find layer and threshold)
 """
 
 
@@ -83,6 +84,10 @@ def main() -> None:
         from eah_vllm.evaluation.command import main as evaluate
 
         sys.exit(evaluate(sys.argv[2:]))
+    if sys.argv[1:2] == ["sweep"]:
+        from eah_vllm.evaluation.sweep_command import main as sweep
+
+        sys.exit(sweep(sys.argv[2:]))
     if sys.argv[1:2] != ["serve"]:
         print(USAGE, end="", file=sys.stderr if sys.argv[1:2] not in (["--help"], ["-h"]) else sys.stdout)
         sys.exit(0 if sys.argv[1:2] in (["--help"], ["-h"]) else 2)

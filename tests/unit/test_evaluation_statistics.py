@@ -145,10 +145,22 @@ def test_the_verdict_names_a_control_that_does_as_well_first() -> None:
     off, on = row("off", 40, 0, 0, 0), row("layer=1", 30, -10, -14, -6)
     worse = [row(setting.name, 38, -2, -5, 1) for setting in settings[2:]]
     assert verdict([off, on, *worse], settings).startswith(
-        "EAH (layer=1) changes chairs by -10.0 points [-14.0, -6.0]; no"
+        "EAH (layer=1) changes CHAIRs by -10.0 points [-14.0, -6.0]; no"
     )
     level = [worse[0], worse[1], row("off,end_bias=1", 29, -11, -15, -7)]
     assert verdict([off, on, *level], settings).startswith("A control does as well: off,end_bias=1. EAH")
     nothing = row("layer=1", 39, -1, -4, 2)
     assert "No difference seen" in verdict([off, nothing, *worse], settings)
     assert "Not every control was run" in verdict([off, on, worse[0]], settings[:3])
+
+
+def test_more_f1_is_better() -> None:
+    def f1(setting: str, value: float, change: float) -> dict[str, Any]:
+        told = {"value": change, "ci95": [change - 1, change + 1], "verdict": "higher, better"}
+        return {"setting": setting, "f1": value, "difference": {"f1": told}}
+
+    settings = [make_setting(None), *map(parse_setting, ("layer=1", "layer=2", "layer=2,head=random"))]
+    rows = [f1("off", 80, 0), f1("layer=1", 78, -2), f1("layer=2", 85, 5), f1("head=random,layer=2", 81, 1)]
+    assert verdict(rows, settings, "f1").startswith("EAH (layer=2) changes F1 by +5.0 points [+4.0, +6.0]; no control")
+    rows[3] = f1("head=random,layer=2", 86, 6)
+    assert verdict(rows, settings, "f1").startswith("A control does as well: head=random,layer=2.")

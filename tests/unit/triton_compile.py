@@ -13,7 +13,7 @@ from triton.compiler import ASTSource
 from eah_vllm import triton_kernels
 from tests.unit.attention_cases import random_qkv
 
-KERNELS = {name: getattr(triton_kernels, name) for name in ("_row_log_sum_exp", "_column_sums", "_mix_values")}
+KERNELS = {name: getattr(triton_kernels, name) for name in ("row_log_sum_exp", "column_sums", "mix_values")}
 TARGETS = {
     "A100": GPUTarget("cuda", 80, 32),
     "H100": GPUTarget("cuda", 90, 32),

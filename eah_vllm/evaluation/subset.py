@@ -1,0 +1,48 @@
+"""A task restricted to some of its pictures."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from eah_vllm.evaluation.task import Answer, Question, Tally, Task
+
+
+class Subset(Task):
+    """A task's questions about some of its units, in the task's order; all else is the task's."""
+
+    def __init__(self, task: Task, units: Iterable[str]) -> None:
+        kept = set(units)
+        self.name = task.name
+        self._task = task
+        self._questions = [question for question in task.questions() if question.unit in kept]
+        self._ids = {question.id for question in self._questions}
+
+    def questions(self) -> Sequence[Question]:
+        """Those about the units."""
+        return self._questions
+
+    def image(self, unit: str) -> tuple[bytes, str]:
+        """The task's picture."""
+        return self._task.image(unit)
+
+    def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
+        """The task's counts of the answers about the units."""
+        return self._task.tallies({id_: answer for id_, answer in answers.items() if id_ in self._ids})
+
+    def identity(self) -> Mapping[str, Any]:
+        """The task's: answers are kept for the whole of it."""
+        return self._task.identity()
+
+    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
+        """The task's."""
+        return self._task.hallucinated_words(unit, caption)
+
+
+def deal(task: Task, seed: int) -> tuple[list[str], list[str]]:
+    """The task's units in two halves, shuffled by a seed."""
+    units = list(dict.fromkeys(question.unit for question in task.questions()))
+    random.Random(seed).shuffle(units)
+    middle = (len(units) + 1) // 2
+    return units[:middle], units[middle:]
