@@ -24,7 +24,7 @@ SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5", "--no-con
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server([]) as running:
+    with Server(["--max-model-len", "1024"]) as running:
         yield running
 
 
