@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import random
 import time
 from collections.abc import Iterable, Sequence
@@ -106,7 +107,7 @@ async def _ask(client: openai.AsyncOpenAI, server: Server, task: Task, question:
     image, media_type = task.image(question.unit)
     url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
     started = time.monotonic()
-    for attempt in range(1_000_000):
+    for attempt in itertools.count():
         try:
             reply = await client.chat.completions.create(
                 model=setting.model or server.model,
@@ -132,7 +133,7 @@ async def _ask(client: openai.AsyncOpenAI, server: Server, task: Task, question:
             raise AskError(f"question {question.id!r} under {setting.name!r} is refused: {error}") from error
         else:
             return _answer(reply, question, setting, time.monotonic() - started)
-    raise AssertionError("unreachable")
+    raise AssertionError  # for mypy, which does not know that counting has no end
 
 
 def _answer(reply: Any, question: Question, setting: Setting, seconds: float) -> Answer:

@@ -38,7 +38,7 @@ def run(server: Server, task: Task, settings: Sequence[Setting], out: Path, *, w
     answers = AnswerFile(out, identity)
     try:
         ask_all(server, task, settings, answers)
-        chosen = [s for s in settings if s.eah is not None and s.eah.get("head", "auto") == "auto" and not s.end_bias]
+        chosen = [setting for setting in settings if setting.lets_eah_choose and not setting.end_bias]
         has_captions = any(question.group == "caption" for question in task.questions())
         if with_controls and chosen and has_captions:
             if server.end_token_id is None:

@@ -38,6 +38,11 @@ class Setting:
         """Whether the request has a field `eah` that must be answered with a report."""
         return self.eah is not None
 
+    @property
+    def lets_eah_choose(self) -> bool:
+        """Whether EAH is on and its source head is the one with most vision sinks: what controls are for."""
+        return self.eah is not None and self.eah.get("head", "auto") == "auto"
+
     def extra_body(self, end_token_id: int | None) -> dict[str, Any]:
         """What is added to the body of a chat completion.
 
@@ -105,7 +110,7 @@ def controls(settings: Sequence[Setting]) -> list[Setting]:
     """Another head in place of the chosen one, for each setting that lets EAH choose."""
     found = []
     for setting in settings:
-        if setting.eah is not None and setting.eah.get("head", "auto") == "auto":
+        if setting.lets_eah_choose:
             found += [setting.control(head) for head in CONTROL_HEADS]
     return [setting for setting in dict.fromkeys(found) if setting not in settings]
 
