@@ -49,6 +49,11 @@ def wait_until_idle(*parents: int) -> None:
     raise TimeoutError(f"processes {[process.pid for process in family]} do not come to rest")
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process and its children have taken so far, all of them still alive."""
+    return _cpu_seconds(_family(pid))
+
+
 def _family(pid: int) -> list[psutil.Process]:
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]

@@ -10,7 +10,7 @@ from typing import Any
 from eah_vllm_server.__main__ import configs_dir
 
 from bench.checkpoint import MEDIUM, make_checkpoint
-from bench.children import wait_until_idle
+from bench.children import cpu_seconds, wait_until_idle
 from bench.load import random_requests, run_load, switched
 from bench.results import Part, rotated, say
 from bench.servers import applied, both_servers, check_applied, empty_caches
@@ -76,10 +76,11 @@ def measure(workload: Workload, rounds: int, part: Part, settings: Sequence[str]
                     empty_caches(server)
                     wait_until_idle(*pids)
                     run_load(server, workload.model, workload.name, switched(wake_up, "off"), concurrency)
-                    before = applied(server)
+                    before, worked = applied(server), cpu_seconds(server.pid)
                     row[setting] = run_load(
                         server, workload.model, workload.name, switched(requests, setting), concurrency
                     )
+                    row[setting]["server_cpu_ms"] = 1000 * (cpu_seconds(server.pid) - worked) / some
                     check_applied(server, before, {"on": some, "half": -(-some // 2)}.get(setting, 0))
                 rates = ", ".join(f"{s} {row[s]['requests_per_second']:.2f}" for s in settings)
                 say(f"serving {workload.name} c{concurrency} round {round_idx + 1} of {rounds}: requests/s {rates}")
@@ -88,8 +89,16 @@ def measure(workload: Workload, rounds: int, part: Part, settings: Sequence[str]
 
 
 def figures(part: Part, model: str, suffix: str) -> None:
-    """Ratios to stock: of throughput, and of the medians of TTFT and TPOT."""
-    metrics = {"throughput": "requests_per_second", "serving_ttft": "ttft_p50_ms", "serving_tpot": "tpot_p50_ms"}
+    """Ratios to stock: of throughput, of the medians of TTFT and TPOT, and of the server's processor time.
+
+    The last one hardly feels what else the machine does, which the clock does.
+    """
+    metrics = {
+        "throughput": "requests_per_second",
+        "serving_ttft": "ttft_p50_ms",
+        "serving_tpot": "tpot_p50_ms",
+        "server_cpu": "server_cpu_ms",
+    }
     for group in part.rounds:
         concurrency = group.removeprefix(f"{model}_")
         for setting in SETTINGS[1:]:

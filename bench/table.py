@@ -28,6 +28,10 @@ def _medians(rounds: Sequence[Mapping[str, Any]], setting: str, name: str) -> fl
     return statistics.median(float(row[setting][name]) for row in rounds)
 
 
+def _to_stock(rounds: Sequence[Mapping[str, Any]], setting: str, name: str) -> str:
+    return f"{statistics.median(row[setting][name] / row['stock'][name] for row in rounds):.3f}"
+
+
 def acceptance(results: Results) -> str:
     """Every bar."""
     return markdown(HEADER, verdicts(results["figures"]))
@@ -88,12 +92,13 @@ def serving(results: Results) -> str:
             model, _, concurrency = group.rpartition("_c")
             for setting in ("stock", "off", "on", "half"):
                 rate = f"{_medians(rounds, setting, 'requests_per_second'):.2f}"
-                ratios = [row[setting]["requests_per_second"] / row["stock"]["requests_per_second"] for row in rounds]
                 cells = [
                     " / ".join(f"{_medians(rounds, setting, f'{metric}_p{p}_ms'):.1f}" for p in (50, 90, 99))
                     for metric in ("ttft", "tpot")
                 ]
-                rows.append((model, concurrency, setting, rate, f"{statistics.median(ratios):.3f}", *cells))
+                cpu = f"{_medians(rounds, setting, 'server_cpu_ms'):.1f}"
+                to_stock = [_to_stock(rounds, setting, name) for name in ("requests_per_second", "server_cpu_ms")]
+                rows.append((model, concurrency, setting, rate, to_stock[0], *cells, cpu, to_stock[1]))
     header = (
         "model",
         "concurrency",
@@ -102,6 +107,8 @@ def serving(results: Results) -> str:
         "/ stock",
         "TTFT p50/p90/p99, ms",
         "TPOT p50/p90/p99, ms",
+        "server's CPU, ms a request",
+        "/ stock",
     )
     return markdown(header, rows)
 

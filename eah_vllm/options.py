@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 WIRE_NAME = "eah"
 WIRE_PREFIX = "eah_"
 TAG_FIELD = "tag"
+MAX_TAG = 128
 RECORD_FIELD = "eah/record"
 """Set by our scheduler for our workers; whatever a caller puts there is overwritten."""
 
@@ -92,6 +93,12 @@ class OptionError(ValueError):
         self.field = field
 
 
+def shown(value: object) -> str:
+    """A value as an error message repeats it: never the megabytes that somebody sent."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
 def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]:
     """The flat form that travels in `SamplingParams.extra_args` (and `vllm_xargs`): EAH on, with `options`."""
     said = options.model_dump(exclude_none=True)
@@ -114,8 +121,10 @@ def from_extra_args(extra_args: Mapping[str, Any] | None) -> tuple[EAHOptions, s
         raise OptionError(next(iter(flat)), "is set but `eah` is not; send eah=1 to switch EAH on")
     switch = flat.pop(WIRE_NAME)
     if switch not in (0, 1, True, False, "0", "1", "true", "false"):
-        raise OptionError(WIRE_NAME, f"must be true or false (1 or 0), got {switch!r}")
+        raise OptionError(WIRE_NAME, f"must be true or false (1 or 0), got {shown(switch)}")
     tag = flat.pop(WIRE_PREFIX + TAG_FIELD, None)
+    if tag is not None and not (isinstance(tag, str) and 0 < len(tag) <= MAX_TAG):
+        raise OptionError(WIRE_PREFIX + TAG_FIELD, f"must be a string of 1 to {MAX_TAG} characters, got {shown(tag)}")
     options = parse_options({name.removeprefix(WIRE_PREFIX): value for name, value in flat.items()}, WIRE_PREFIX)
     return (options, tag) if switch in (1, True, "1", "true") else None
 
@@ -135,5 +144,5 @@ def parse_options(fields: Mapping[str, Any], prefix: str = "eah.") -> EAHOptions
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else "relative_threshold"
         raise OptionError(
-            prefix + field, f"{first['msg'].removeprefix('Value error, ')}, got {fields.get(field)!r}"
+            prefix + field, f"{first['msg'].removeprefix('Value error, ')}, got {shown(fields.get(field))}"
         ) from None

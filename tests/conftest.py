@@ -12,6 +12,9 @@ from hypothesis import settings
 from tests.checkpoints import GQA, MHA, TENSOR_PARALLEL_2, UNUSUAL, make_llava
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Several engines share this machine, and vLLM would bind each of them to the same core.
+os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 # Derandomised: a red run is red again for whoever looks into it. `--hypothesis-profile=search` looks for new cases.

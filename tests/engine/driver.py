@@ -21,6 +21,9 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""Engine, worker and caller together, where the configuration allows it: a start is mostly three times importing vLLM.
+`test_matches_reference.py` has an engine as vLLM starts it by default, and so have all servers."""
 
 
 @dataclass(slots=True)
@@ -70,9 +73,7 @@ class Engine:
         self._folder = tempfile.TemporaryDirectory()
         address, key = f"{self._folder.name}/engine", secrets.token_hex()
         self._log = Path(self._folder.name, "log")
-        environment = (
-            os.environ | {"ENGINE_KEY": key, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | dict(env or {})
-        )
+        environment = os.environ | ONE_PROCESS | {"ENGINE_KEY": key, "PYTHONPATH": str(ROOT)} | dict(env or {})
         with Listener(address, authkey=key.encode()) as listener, self._log.open("wb") as log:
             command = [python, "-c", f"from tests.engine.driven import serve; serve({address!r})"]
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -46,7 +46,7 @@ def checkpoint_and_engine(
         yield request.getfixturevalue("gqa_checkpoint"), request.getfixturevalue("gqa_engine")
         return
     path = make_llava(tmp_path_factory.mktemp(request.param), GEOMETRIES[request.param])
-    with Engine(path) as engine:
+    with Engine(path, env={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"} if request.param == "mha" else None) as engine:
         yield path, engine
 
 

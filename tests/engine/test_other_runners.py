@@ -52,6 +52,7 @@ def run(engine: Engine, trace: Path) -> Run:
         answers += engine.generate(asks)
         collected = engine.collect(*(f"ask-{idx}" for idx in range(len(asks))))["reports"]
         reports += [collected[tag] for tag in sorted(collected)]
+    engine.one("USER: Hello. ASSISTANT:", [], max_tokens=1)  # workers hear of finished requests with the next step
     assert engine.collect()["running"] == 0
     return Run(answers, reports, [json.loads(line) for line in trace.read_text().splitlines()])
 
