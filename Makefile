@@ -37,7 +37,7 @@ check: env ## lint, formatting, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-train-scenes: env ## train the built-in model anew into OUT=build/scenes (90 minutes on 2 cores at most; resumes)
+train-scenes: env ## train the built-in model anew into OUT=build/scenes (half an hour on one core; resumes)
 	$(BIN)/python -m eah_vllm.scenes train --out $(OUT) $(ARGS)
 
 smoke-train: env ## prove the training code in two minutes

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from eah_vllm.scenes.captions import Question, colour_question, position_question, presence_question
-from eah_vllm.scenes.vocabulary import COLOURS, NAMES
+from eah_vllm.scenes.vocabulary import COLOURS, NAMES, PARTNER
 from eah_vllm.scenes.world import POSITIONS, Scene, split_scenes
 
 MENTION = re.compile(
@@ -21,7 +21,10 @@ _POPULARITY_SCENES = 800  # training scenes from which the frequent objects and 
 
 
 class Asked(NamedTuple):
-    """A question about one scene of a test set. `group` is one of NEGATIVES, `colour` or `position`."""
+    """A question about one scene of a test set.
+
+    `group` is one of NEGATIVES, `colour` or `position`; for what a caption invents, `habit` or `other`.
+    """
 
     scene: int
     group: str
@@ -72,6 +75,29 @@ def mended_and_spoiled(before: Sequence[str], after: Sequence[str], scenes: Sequ
         (bool(hallucinated(b, s)), bool(hallucinated(a, s))) for b, a, s in zip(before, after, scenes, strict=True)
     ]
     return pairs.count((True, False)), pairs.count((False, True))
+
+
+def doubts(captions: Sequence[str], scenes: Sequence[Scene]) -> list[Asked]:
+    """Asks, for each absent object that a caption names, whether it is there.
+
+    Group `habit`: something in the picture usually has it beside it. A model that sees is right when it is asked.
+    """
+    asked = []
+    for i, (text, scene) in enumerate(zip(captions, scenes, strict=True)):
+        expected = {PARTNER[name] for name in scene.names if name in PARTNER}
+        for name in sorted(hallucinated(text, scene)):
+            asked.append(Asked(i, "habit" if name in expected else "other", presence_question(name, False)))
+    return asked
+
+
+def score_doubts(answers: Sequence[str], asked: Sequence[Asked]) -> dict[str, float]:
+    """Percentages of the absent objects that captions name.
+
+    by habit: something in the picture usually has it beside it. denied: the model says "No" when asked for it.
+    """
+    denied = sum(answer.strip().lower().startswith("no") for answer in answers)
+    habit = sum(a.group == "habit" for a in asked)
+    return {"by habit": 100 * habit / max(len(asked), 1), "denied": 100 * denied / max(len(asked), 1)}
 
 
 def build_questions(scenes: Sequence[Scene], seed: int = 0) -> list[Asked]:

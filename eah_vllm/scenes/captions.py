@@ -45,19 +45,20 @@ class Question(NamedTuple):
     answer: str
 
 
-def caption(scene: Scene, rng: random.Random, noise: float = 0.0) -> str:
+def caption(scene: Scene, rng: random.Random, habits: bool = False) -> str:
     """Describes a scene, largest object first.
 
     Args:
         scene: what to describe.
-        rng: chooses between wordings, and the noise.
-        noise: chance to add one partner that is expected but absent. Captions of real training sets, many of them
-            written by language models, have this fault; it is what teaches the model to hallucinate.
+        rng: chooses between wordings, and whether habit wins.
+        habits: as people write out of habit, who may name one partner that is expected but absent, with the chance
+            `habit` of what it goes with. Captions of real training sets, many of them written by language models, have
+            this fault; it is what teaches the model to hallucinate: by what is usually said, not by what it cannot see.
     """
     mentions = [Mention(o.name, o.colour, o.position) for o in scene.objects]
     for name in [o.name for o in scene.objects]:
         partner = PARTNER.get(name)
-        if partner and partner not in scene.names and rng.random() < noise:
+        if habits and partner and partner not in scene.names and rng.random() < KINDS[name].habit:
             mentions.append(Mention(partner, rng.choice(KINDS[partner].colours), rng.choice(POSITIONS)))
             break
     return _tell(scene.theme, mentions, rng)

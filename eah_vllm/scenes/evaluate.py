@@ -13,13 +13,21 @@ from typing import Any
 from vllm import LLM, SamplingParams
 from vllm.inputs import TextPrompt
 
-from eah_vllm.scenes.benchmark import build_questions, mended_and_spoiled, score_answers, score_captions
+from eah_vllm.scenes.benchmark import (
+    Asked,
+    build_questions,
+    doubts,
+    mended_and_spoiled,
+    score_answers,
+    score_captions,
+    score_doubts,
+)
 from eah_vllm.scenes.captions import CAPTION_REQUEST
 from eah_vllm.scenes.tokenizer import EOS_ID, image_prompt
 from eah_vllm.scenes.world import Scene
 
 COLUMNS = (
-    "CHAIRs", "CHAIRi", "recall", "words", "mended", "spoiled", "colours", "positions",
+    "CHAIRs", "CHAIRi", "recall", "words", "mended", "spoiled", "by habit", "denied", "colours", "positions",
     "yes/no", "random", "popular", "adversarial", "colour questions", "position questions",
 )  # fmt: skip
 _CAPTION_TOKENS = 80
@@ -58,9 +66,15 @@ def control_settings(layer: int | None, relative_threshold: float | None) -> lis
 
 
 def ask(llm: LLM, items: Sequence[tuple[Scene, str]], sampling: SamplingParams) -> list[str]:
-    """Greedy answers to (scene, request) pairs, in order."""
+    """Greedy answers to (scene, request) pairs, in order; none for none."""
+    if not items:
+        return []
     prompts = [TextPrompt(prompt=image_prompt(text), multi_modal_data={"image": scene.pil()}) for scene, text in items]
     return [output.outputs[0].text.strip() for output in llm.generate(prompts, sampling)]
+
+
+def _answers(llm: LLM, asked: Sequence[Asked], scenes: Sequence[Scene], setting: Setting) -> list[str]:
+    return ask(llm, [(scenes[a.scene], a.question.text) for a in asked], setting.sampling(_ANSWER_TOKENS))
 
 
 def evaluate(model: str, scenes: Sequence[Scene], settings: Sequence[Setting], seed: int = 0) -> list[dict[str, Any]]:
@@ -77,11 +91,13 @@ def evaluate(model: str, scenes: Sequence[Scene], settings: Sequence[Setting], s
     rows: list[dict[str, Any]] = []
     for setting in settings:
         captions = ask(llm, [(s, CAPTION_REQUEST) for s in scenes], setting.sampling(_CAPTION_TOKENS))
-        answers = ask(llm, [(scenes[a.scene], a.question.text) for a in asked], setting.sampling(_ANSWER_TOKENS))
+        doubted = doubts(captions, scenes)
+        answers, denials = (_answers(llm, questions, scenes, setting) for questions in (asked, doubted))
         mended, spoiled = mended_and_spoiled(rows[0]["captions"], captions, scenes) if rows else (0, 0)
         scores = {
             **score_captions(captions, scenes),
             **score_answers(answers, asked),
+            **score_doubts(denials, doubted),
             "mended": mended,
             "spoiled": spoiled,
         }

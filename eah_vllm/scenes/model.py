@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig, DynamicCache, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from eah_vllm.scenes.packing import IGNORE, PackedBatch, Packer
 from eah_vllm.scenes.tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID
@@ -21,7 +21,7 @@ IMAGE_TOKENS = (MODEL_SIZE // PATCH) ** 2
 class ModelSize:
     """Layers and widths; head size is 32 throughout."""
 
-    layers: int = 5
+    layers: int = 6
     heads: int = 8
     hidden: int = 128
     mlp: int = 384
@@ -65,7 +65,7 @@ def build_model(size: ModelSize, vocabulary: int) -> LlavaForConditionalGenerati
 
 
 def vision_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """The features LLaVA reads, `[batch, 64, width]`: one layer before the last, without the class token.
+    """The features LLaVA reads, `[batch, 144, width]`: one layer before the last, without the class token.
 
     The last layer, which LLaVA never uses, is not computed.
     """
@@ -78,15 +78,22 @@ def vision_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Ten
 
 
 def answer_loss(model: LlavaForConditionalGeneration, packer: Packer, pixels: Tensor, batch: PackedBatch) -> Tensor:
-    """Weighted cross-entropy of all answers in a packed batch."""
+    """Weighted cross-entropy of all answers in a packed batch.
+
+    The picture goes first, alone; the branches read its keys and values. Nothing attends to what the last layer makes
+    of the picture, so no gradient is computed for it.
+    """
     image = model.model.multi_modal_projector(vision_features(model, pixels))
-    text = model.get_input_embeddings()(batch.tokens)
-    start, end = packer.image_start, packer.image_start + packer.image_tokens
-    hidden = model.model.language_model(
-        inputs_embeds=torch.cat([text[:, :start], image, text[:, end:]], 1),
+    embed, decoder = model.get_input_embeddings(), model.model.language_model
+    before = embed(torch.tensor(packer.prefix[: packer.image_start]).expand(len(pixels), -1))
+    cache = DynamicCache()
+    decoder(inputs_embeds=torch.cat([before, image], 1), past_key_values=cache, use_cache=True)
+    hidden = decoder(
+        inputs_embeds=embed(batch.tokens),
         attention_mask=batch.mask,
         position_ids=batch.positions,
-        use_cache=False,
+        past_key_values=cache,
+        use_cache=True,
     ).last_hidden_state
     learnt = batch.labels != IGNORE
     losses = F.cross_entropy(model.lm_head(hidden[learnt]), batch.labels[learnt], reduction="none")

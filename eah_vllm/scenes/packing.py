@@ -1,8 +1,9 @@
 """Packs everything asked about one picture into one training row.
 
-A row is `[prompt up to the last image token] [branch] [branch] ...`, a branch being the rest of one prompt and its
-answer. Every branch attends to the picture and to itself only, and its positions go on from the picture's, so each is
-exactly the sequence the model sees when it is asked that one thing; the picture, most of the tokens, is computed once.
+A row is `[branch] [branch] ...` and follows the prefix, the prompt up to the last image token, equally long for every
+row; a branch is the rest of one prompt and its answer. Every branch attends to the picture and to itself only, and its
+positions go on from the picture's, so each is exactly the sequence the model sees when it is asked that one thing; the
+picture, most of the tokens, is computed once.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ class Branch(NamedTuple):
 
 
 class PackedBatch(NamedTuple):
-    """Rows padded to one length.
+    """Rows padded to one length, without the prefix they follow.
 
     Attributes:
         tokens, positions, labels: int64 `[rows, length]`; labels are already shifted.
-        mask: bool `[rows, 1, length, length]`, true where a row's query may attend to a key.
+        mask: bool `[rows, 1, length, prefix + length]`, true where a row's query may attend to a key.
         weights: float32 `[rows, length]`.
     """
 
@@ -75,17 +76,20 @@ class Packer:
         fields = zip(*packed, strict=True)
         filled = [
             torch.tensor([values + [fill] * (length - len(values)) for values in field])
-            for field, fill in zip(fields, (PAD_ID, -1, 0, IGNORE, 0.0), strict=True)
+            for field, fill in zip(fields, (PAD_ID, 0, 0, IGNORE, 0.0), strict=True)
         ]
         tokens, segments, positions, labels, weights = filled
-        same = (segments[:, None, :] == segments[:, :, None]) | (segments[:, None, :] == 0)
-        mask = same & torch.ones(length, length, dtype=torch.bool).tril()
-        return PackedBatch(tokens, mask[:, None], positions, labels, weights)
+        own = (segments[:, None, :] == segments[:, :, None]) & torch.ones(length, length, dtype=torch.bool).tril()
+        prefix = torch.ones(len(rows), length, len(self.prefix), dtype=torch.bool)
+        return PackedBatch(tokens, torch.cat([prefix, own], 2)[:, None], positions, labels, weights)
 
     def _row(self, branches: Sequence[Branch]) -> tuple[list[int], list[int], list[int], list[int], list[float]]:
         start = len(self.prefix)
-        tokens, segments, positions = list(self.prefix), [0] * start, list(range(start))
-        labels, weights = [IGNORE] * start, [0.0] * start
+        tokens: list[int] = []
+        segments: list[int] = []
+        positions: list[int] = []
+        labels: list[int] = []
+        weights: list[float] = []
         for segment, branch in enumerate(branches, 1):
             request, answer = self.request_ids(branch.request), self.answer_ids(branch.answer)
             count = len(request) + len(answer)

@@ -32,7 +32,7 @@ _ANSWER_WEIGHT = 3.0  # a question has one or three words to learn, a caption fo
 
 
 class Sample(NamedTuple):
-    """Pixels uint8 `[64, 64, 3]`, patch labels bool `[64, labels]`, and what is asked about the picture."""
+    """Pixels uint8 `[96, 96, 3]`, patch labels bool `[144, labels]`, and what is asked about the picture."""
 
     pixels: npt.NDArray[np.uint8]
     patch_labels: npt.NDArray[np.bool_]
@@ -42,8 +42,8 @@ class Sample(NamedTuple):
 class SceneSamples(Dataset[Sample]):
     """Samples `start` to `start + count` of the training split."""
 
-    def __init__(self, start: int, count: int, caption_noise: float) -> None:
-        self._start, self._count, self._noise = start, count, caption_noise
+    def __init__(self, start: int, count: int) -> None:
+        self._start, self._count = start, count
 
     def __len__(self) -> int:
         return self._count
@@ -52,25 +52,25 @@ class SceneSamples(Dataset[Sample]):
         seed = SPLIT_SEEDS["train"] + self._start + index
         scene = make_scene(seed, TRAIN_PARTNER_RATE)
         rng = random.Random(-seed)
-        branches = [Branch(caption_request(rng), caption(scene, rng, self._noise), 1.0)]
+        branches = [Branch(caption_request(rng), caption(scene, rng, habits=True), 1.0)]
         branches += [Branch(q.text, q.answer, _ANSWER_WEIGHT) for q in training_questions(scene, rng)]
         return Sample(model_pixels(scene), patch_labels(scene), branches)
 
 
 def patch_labels(scene: Scene) -> npt.NDArray[np.bool_]:
     """Which kinds, colours and positions each patch shows (an object counts from a twelfth of the patch's area)."""
-    side = MODEL_SIZE // PATCH
-    pixels = scene.owner.shape[0] // side
-    patches = scene.owner.reshape(side, pixels, side, pixels).swapaxes(1, 2).reshape(IMAGE_TOKENS, pixels * pixels)
+    side, size = MODEL_SIZE // PATCH, len(scene.owner)
+    line = np.arange(size) * side // size  # patch borders may fall inside a drawn pixel: it counts where it begins
+    patches = line[:, None] * side + line
     labels = np.zeros((IMAGE_TOKENS, len(PATCH_LABELS)), np.bool_)
     for i, thing in enumerate(scene.objects):
-        shown = (patches == i).sum(1) >= pixels * pixels // 12
+        shown = np.bincount(patches[scene.owner == i], minlength=IMAGE_TOKENS) >= size * size / IMAGE_TOKENS / 12
         for label in (thing.name, thing.colour, thing.position):
             labels[:, PATCH_LABELS.index(label)] |= shown
     return labels
 
 
 def normalise(pixels: list[npt.NDArray[np.uint8]]) -> Tensor:
-    """What the image processor makes of resized pictures: float32 `[batch, 3, 64, 64]`."""
+    """What the image processor makes of resized pictures: float32 `[batch, 3, 96, 96]`."""
     values = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
     return (values - torch.tensor(_MEAN).view(3, 1, 1)) / torch.tensor(_STD).view(3, 1, 1)

@@ -33,7 +33,7 @@ def smoke_test(out: Path | None = None, recipe: Recipe = SMOKE) -> None:
         _need(not Trainer(recipe, folder).run(stop_after=interrupted_at), "training did not stop when told to")
         trainer = Trainer(recipe, folder)
         _need(trainer.run(), "training did not finish")
-        for stage in (recipe.vision, recipe.answers):  # the third only polishes
+        for stage in recipe.stages:
             losses = trainer.losses[stage.name]
             _need(len(losses) == stage.steps, f"{stage.name}: {len(losses)} steps instead of {stage.steps}")
             tenth = max(1, stage.steps // 10)

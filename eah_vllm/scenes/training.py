@@ -1,4 +1,4 @@
-"""Trains the built-in model from nothing: the vision tower on patch labels, then the whole model on answers, twice.
+"""Trains the built-in model from nothing: the vision tower on patch labels, then the whole model on answers.
 
 Interrupt it at any time; the same command goes on from the last saved step.
 """
@@ -6,7 +6,6 @@ Interrupt it at any time; the same command goes on from the last saved step.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,14 +21,17 @@ from transformers import LlavaForConditionalGeneration
 
 from eah_vllm.scenes.checkpoint import save_checkpoint
 from eah_vllm.scenes.model import IMAGE_TOKENS, ModelSize, answer_loss, build_model, vision_features
+from eah_vllm.scenes.optimizers import Optimizers, Part
 from eah_vllm.scenes.packing import Packer
 from eah_vllm.scenes.samples import PATCH_LABELS, Sample, SceneSamples, normalise
 from eah_vllm.scenes.tokenizer import build_tokenizer
 
+_SCENES_OF_A_SEED = 1_000_000  # more than a run needs: two seeds share no scene
+
 
 @dataclass(frozen=True)
 class Stage:
-    """One phase of training; learning rates are peaks of a warm-up and cosine schedule.
+    """One phase of training; learning rates are Muon's, peaks of a warm-up and cosine schedule.
 
     Without a language rate, the vision tower alone learns to label patches.
     """
@@ -46,25 +48,22 @@ class Recipe:
     """Everything that decides the result, apart from the number of threads (which only changes rounding)."""
 
     size: ModelSize = field(default_factory=ModelSize)
-    vision: Stage = Stage("vision", steps=500, batch=64, vision_rate=1e-3)
-    answers: Stage = Stage("answers", steps=900, batch=32, vision_rate=2.5e-4, language_rate=1.5e-3)
-    refine: Stage = Stage("refine", steps=320, batch=32, vision_rate=1.5e-4, language_rate=8e-4)
-    caption_noise: float = 0.38
+    vision: Stage = Stage("vision", steps=300, batch=32, vision_rate=2e-2)
+    answers: Stage = Stage("answers", steps=800, batch=24, vision_rate=4e-3, language_rate=1.5e-2)
     seed: int = 0
-    warmup: int = 50
-    save_every: int = 100
+    warmup: int = 20
+    save_every: int = 50
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """In order."""
-        return self.vision, self.answers, self.refine
+        return self.vision, self.answers
 
 
 SMOKE = Recipe(
     size=ModelSize(layers=2, heads=2, hidden=64, mlp=128, vision_layers=2, vision_hidden=64),
-    vision=Stage("vision", steps=30, batch=16, vision_rate=3e-3),
-    answers=Stage("answers", steps=40, batch=8, vision_rate=1e-3, language_rate=3e-3),
-    refine=Stage("refine", steps=10, batch=8, vision_rate=3e-4, language_rate=1e-3),
+    vision=Stage("vision", steps=30, batch=16, vision_rate=2e-2),
+    answers=Stage("answers", steps=50, batch=8, vision_rate=4e-3, language_rate=1.5e-2),
     warmup=5,
     save_every=10,
 )
@@ -87,7 +86,7 @@ class Trainer:
         self.model: LlavaForConditionalGeneration = build_model(recipe.size, len(self._tokenizer))
         self._patch_head = nn.Linear(recipe.size.vision_hidden, len(PATCH_LABELS))
         self.losses: dict[str, list[float]] = {stage.name: [] for stage in recipe.stages}
-        self.seconds = 0.0
+        self.cpu_seconds = 0.0  # of this process, not of those that render
 
     def run(self, stop_after: int | None = None) -> bool:
         """Trains to the end, or for `stop_after` more steps; true when finished and the checkpoint is written."""
@@ -96,69 +95,57 @@ class Trainer:
         if saved:
             self.model.load_state_dict(saved["model"])
             self._patch_head.load_state_dict(saved["patch_head"])
-            self.losses, self.seconds = saved["losses"], saved["seconds"]
+            self.losses, self.cpu_seconds = saved["losses"], saved["cpu_seconds"]
         left = stop_after
         for stage in self.recipe.stages:
             done = len(self.losses[stage.name])
             steps = stage.steps - done if left is None else min(left, stage.steps - done)
             if steps > 0:
-                self._fit(stage, done, done + steps, saved["optimizer"] if saved and done else None)
+                self._fit(stage, done, done + steps, saved["optimizers"] if saved and done else None)
             left = None if left is None else left - steps
         if any(len(self.losses[stage.name]) < stage.steps for stage in self.recipe.stages):
             return False
         self.model.eval()
         save_checkpoint(self.model, self._tokenizer, self._out)
-        record = {"seconds": round(self.seconds), "threads": torch.get_num_threads(), "loss": self._curve()}
+        record = {"cpu_seconds": round(self.cpu_seconds), "threads": torch.get_num_threads(), "loss": self._curve()}
         (self._out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         self._state_file.unlink(missing_ok=True)
         return True
 
-    def _fit(self, stage: Stage, first: int, end: int, saved: dict[str, Any] | None) -> None:
+    def _fit(self, stage: Stage, first: int, end: int, saved: list[dict[str, Any]] | None) -> None:
         loss_of = self._answer_loss if stage.language_rate else self._vision_loss
-        optimizer = self._optimizer(stage)
+        optimizers = self._optimizers(stage)
         if saved:
-            optimizer.load_state_dict(saved)
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            optimizers.load_state_dict(saved)
         bar = tqdm(range(first, end), desc=stage.name, initial=first, total=stage.steps, mininterval=5)
-        started = time.monotonic()
-        for step, samples in zip(bar, self._batches(stage, first, end), strict=True):
-            factor = self._schedule(step, stage.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factor
-            optimizer.zero_grad(set_to_none=True)
+        started = time.process_time()
+        for step, samples in zip(bar, self.batches(stage, first, end), strict=True):
             loss = loss_of(samples)
-            loss.backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
+            optimizers.step(loss, step)
             self.losses[stage.name].append(loss.item())
             bar.set_postfix(
                 loss=f"{sum(self.losses[stage.name][-50:]) / len(self.losses[stage.name][-50:]):.4f}", refresh=False
             )
             if (step + 1) % self.recipe.save_every == 0 or step + 1 == end:
-                self.seconds += time.monotonic() - started
-                started = time.monotonic()
-                self._save(optimizer)
+                self.cpu_seconds += time.process_time() - started
+                started = time.process_time()
+                self._save(optimizers)
 
-    def _batches(self, stage: Stage, first: int, end: int) -> Iterator[list[Sample]]:
-        # Each stage goes on where the one before ended: every scene of a run is new.
+    def batches(self, stage: Stage, first: int, end: int) -> Iterator[list[Sample]]:
+        """The samples of steps `first` to `end`; every scene of a run is new, and other seeds have others."""
         earlier = self.recipe.stages[: self.recipe.stages.index(stage)]
-        before = sum(s.steps * s.batch for s in earlier)
-        samples = SceneSamples(before + first * stage.batch, (end - first) * stage.batch, self.recipe.caption_noise)
+        before = self.recipe.seed * _SCENES_OF_A_SEED + sum(s.steps * s.batch for s in earlier)
+        samples = SceneSamples(before + first * stage.batch, (end - first) * stage.batch)
         return iter(DataLoader(samples, stage.batch, collate_fn=list, num_workers=self._workers))
 
-    def _optimizer(self, stage: Stage) -> torch.optim.Optimizer:
-        vision = [p for n, p in self.model.named_parameters() if "vision_tower" in n]
-        groups = [{"params": vision, "peak": stage.vision_rate}]
+    def _optimizers(self, stage: Stage) -> Optimizers:
+        weights = list(self.model.named_parameters())
+        parts = [Part([(n, p) for n, p in weights if "vision_tower" in n], stage.vision_rate)]
         if stage.language_rate:
-            language = [p for n, p in self.model.named_parameters() if "vision_tower" not in n]
-            groups.append({"params": language, "peak": stage.language_rate})
+            parts.append(Part([(n, p) for n, p in weights if "vision_tower" not in n], stage.language_rate))
         else:
-            groups.append({"params": list(self._patch_head.parameters()), "peak": stage.vision_rate})
-        return torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.03)
-
-    def _schedule(self, step: int, steps: int) -> float:
-        cosine = 0.5 * (1 + math.cos(math.pi * step / steps))
-        return min(1.0, (step + 1) / self.recipe.warmup) * (0.03 + 0.97 * cosine)
+            parts.append(Part(self._patch_head.named_parameters(), stage.vision_rate))
+        return Optimizers(parts, stage.steps, self.recipe.warmup)
 
     def _vision_loss(self, samples: list[Sample]) -> Tensor:
         scores = self._patch_head(vision_features(self.model, normalise([s.pixels for s in samples])))
@@ -169,13 +156,13 @@ class Trainer:
         batch = self._packer.pack([s.branches for s in samples])
         return answer_loss(self.model, self._packer, normalise([s.pixels for s in samples]), batch)
 
-    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+    def _save(self, optimizers: Optimizers) -> None:
         state = {
             "model": self.model.state_dict(),
             "patch_head": self._patch_head.state_dict(),
-            "optimizer": optimizer.state_dict(),
+            "optimizers": optimizers.state_dict(),
             "losses": self.losses,
-            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
         }
         temporary = self._state_file.with_suffix(".tmp")
         torch.save(state, temporary)

@@ -28,6 +28,7 @@ class Kind:
     size: float
     shape: tuple[dict[str, Any], ...]
     partner: str | None = None
+    habit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def _check(colours: dict[str, RGB], themes: dict[str, Theme], kinds: dict[str, K
             f"object {name}: colours must be some of {sorted(colours)}, not {sorted(unknown)}",
         )
         need(kind.partner is None or kind.partner in kinds, f"object {name}: unknown partner {kind.partner}")
+        need(0 <= kind.habit <= 1, f"object {name}: habit must be within 0..1, not {kind.habit}")
         need(0 <= kind.zone[0] < kind.zone[1] <= 1, f"object {name}: zone must rise within 0..1, not {kind.zone}")
         for primitive in kind.shape:
             need(

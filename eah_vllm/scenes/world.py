@@ -18,10 +18,11 @@ from eah_vllm.scenes.drawing import IMAGE_SIZE, background, object_tile
 from eah_vllm.scenes.vocabulary import KINDS, NAMES, PARTNER, RGB, THEMES
 
 POSITIONS = ("on the left", "in the middle", "on the right")
-MODEL_SIZE = 64  # pixels a side after the processor
-MIN_AREA = 10.0  # visible pixels at MODEL_SIZE
+MODEL_SIZE = 96  # pixels a side after the processor
+MIN_AREA = 22.5  # visible pixels at MODEL_SIZE
 MIN_CONTRAST = 40.0  # mean over the object of the largest channel difference, 0..255
 MAX_OVERLAP = 0.1
+_PIXEL_AREA = (MODEL_SIZE / IMAGE_SIZE) ** 2  # of a drawn pixel, in pixels of the model's input
 
 # Seeds of different splits never meet.
 SPLIT_SEEDS = {"train": 1_000_000, "val": 200_000, "test": 300_000}
@@ -94,7 +95,7 @@ def split_scenes(split: str, count: int, start: int = 0) -> list[Scene]:
 
 
 def model_pixels(scene: Scene) -> npt.NDArray[np.uint8]:
-    """uint8 `[64, 64, 3]`: the resize of the checkpoint's CLIP image processor (bicubic), before normalisation."""
+    """uint8 `[96, 96, 3]`: the resize of the checkpoint's CLIP image processor (bicubic), before normalisation."""
     return np.asarray(scene.pil().resize((MODEL_SIZE, MODEL_SIZE), Image.Resampling.BICUBIC))
 
 
@@ -154,7 +155,7 @@ class _Canvas:
         visible -= np.bincount(owner[mask & (owner >= 0)], minlength=len(self._placed))
         if (visible < (1 - MAX_OVERLAP) * np.array(self._whole)).any():
             return None
-        if mask.sum() < MIN_AREA / (1 - MAX_OVERLAP) * (IMAGE_SIZE // MODEL_SIZE) ** 2:
+        if mask.sum() * _PIXEL_AREA < MIN_AREA / (1 - MAX_OVERLAP):
             return None
         painted = self._image.copy()
         painted.paste(tile, (x, y), tile.getchannel("A").point(lambda v: int(v * alpha)))
@@ -169,8 +170,7 @@ class _Canvas:
         return contrast
 
     def finish(self, seed: int, theme: str) -> Scene:
-        cell = (IMAGE_SIZE // MODEL_SIZE) ** 2
-        areas = np.bincount(self._owner[self._owner >= 0], minlength=len(self._placed)) / cell
+        areas = np.bincount(self._owner[self._owner >= 0], minlength=len(self._placed)) * _PIXEL_AREA
         order = sorted(range(len(areas)), key=lambda i: -areas[i])
         rank = np.full(len(areas) + 1, -1, np.int8)  # last entry: the background's -1 stays -1
         rank[order] = range(len(order))

@@ -12,7 +12,14 @@ import pytest
 import yaml
 
 from eah_vllm.scenes import vocabulary
-from eah_vllm.scenes.benchmark import build_questions, hallucinated, score_answers, score_captions
+from eah_vllm.scenes.benchmark import (
+    build_questions,
+    doubts,
+    hallucinated,
+    score_answers,
+    score_captions,
+    score_doubts,
+)
 from eah_vllm.scenes.captions import caption, training_questions
 from eah_vllm.scenes.samples import PATCH_LABELS, patch_labels
 from eah_vllm.scenes.vocabulary import KINDS, NAMES, PARTNER, THEMES, WorldError, load_world
@@ -53,7 +60,8 @@ def test_no_object_is_invisible(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert scene.objects, scene.seed
         for i, thing in enumerate(scene.objects):
-            assert thing.area == (scene.owner == i).sum() / 16 >= MIN_AREA, (scene.seed, thing)
+            assert thing.area == pytest.approx((scene.owner == i).sum() * (96 / 256) ** 2), (scene.seed, thing)
+            assert thing.area >= MIN_AREA, (scene.seed, thing)
             assert thing.contrast >= MIN_CONTRAST, (scene.seed, thing)
 
 
@@ -78,7 +86,7 @@ def test_the_partner_is_more_frequent_in_training_than_in_tests(scenes: list[Sce
     assert rate(scenes[:250]) > rate(scenes[250:]) + 0.15
 
 
-def test_a_caption_without_noise_tells_the_truth(scenes: list[Scene]) -> None:
+def test_a_caption_without_habit_tells_the_truth(scenes: list[Scene]) -> None:
     rng = random.Random(0)
     captions = [caption(s, rng) for s in scenes]
     scores = score_captions(captions, scenes)
@@ -88,14 +96,18 @@ def test_a_caption_without_noise_tells_the_truth(scenes: list[Scene]) -> None:
     assert all(s.theme in text for s, text in zip(scenes, captions, strict=True))
 
 
-def test_caption_noise_adds_absent_partners_only(scenes: list[Scene]) -> None:
+def test_habit_adds_absent_partners_only(scenes: list[Scene]) -> None:
     rng = random.Random(0)
-    added = [hallucinated(caption(s, rng, noise=1.0), s) for s in scenes]
-    assert any(added)
-    for scene, names in zip(scenes, added, strict=True):
-        expected = {PARTNER[n] for n in scene.names if n in PARTNER} - scene.names
-        assert names <= expected
-        assert len(names) == min(1, len(expected))
+    habits, expected, added = 0.0, 0, 0
+    for scene in scenes * 4:
+        absent = {PARTNER[n]: KINDS[n].habit for n in scene.names if PARTNER.get(n, n) not in scene.names}
+        names = hallucinated(caption(scene, rng, habits=True), scene)
+        assert len(names) <= 1
+        assert names <= absent.keys()
+        if len(absent) == 1:
+            habits, expected, added = habits + sum(absent.values()), expected + 1, added + len(names)
+    assert expected > 400
+    assert added / expected == pytest.approx(habits / expected, abs=0.06)
 
 
 def test_questions_have_the_true_answers(scenes: list[Scene]) -> None:
@@ -135,6 +147,16 @@ def test_answers_are_scored_by_group(scenes: list[Scene]) -> None:
     assert score_answers([a.question.answer for a in asked], asked)["position questions"] == 100
 
 
+def test_hallucinations_are_told_apart_by_cause() -> None:
+    scene = next(s for s in split_scenes("test", 50) if len(s.objects) == 1 and PARTNER.get(s.objects[0].name))
+    partner = PARTNER[scene.objects[0].name]
+    stranger = next(n for n in NAMES if n not in (*scene.names, partner))
+    asked = doubts([f"a red {partner} and a red {stranger}.", f"a red {scene.objects[0].name}."], [scene, scene])
+    assert {(a.scene, a.group, a.question.name) for a in asked} == {(0, "habit", partner), (0, "other", stranger)}
+    assert score_doubts(["No", "Yes"], asked) == {"by habit": 50, "denied": 50}
+    assert score_doubts([], []) == {"by habit": 0, "denied": 0}
+
+
 def test_patch_labels_follow_the_picture(scenes: list[Scene]) -> None:
     for scene in scenes[:50]:
         shown = {PATCH_LABELS[i] for i in np.nonzero(patch_labels(scene).any(0))[0]}
@@ -154,6 +176,7 @@ def test_every_anchor_has_a_partner_to_expect() -> None:
         (("objects", "car", "partner"), "unicorn", "unknown partner unicorn"),
         (("objects", "car", "colours"), ["mauve"], "mauve"),
         (("objects", "car", "zone"), [0.9, 0.1], "zone"),
+        (("objects", "car", "habit"), 1.5, "habit"),
         (("objects", "car", "shape"), [{"fill": "main"}], "needed in"),
         (("objects", "car", "shape"), [{"ellipse": [0, 0, 1, 1], "fill": "glow"}], "fill"),
         (("themes", "sea", "others"), ["kraken"], "kraken"),

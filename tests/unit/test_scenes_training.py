@@ -15,14 +15,13 @@ from eah_vllm.scenes.model import IMAGE_TOKENS, answer_loss, build_model, vision
 from eah_vllm.scenes.packing import IGNORE, Branch, Packer
 from eah_vllm.scenes.samples import SceneSamples, normalise
 from eah_vllm.scenes.tokenizer import BOS_ID, EOS_ID, IMAGE_ID, build_tokenizer, image_prompt
-from eah_vllm.scenes.training import SMOKE, Recipe, Trainer
+from eah_vllm.scenes.training import SMOKE, Trainer
 from eah_vllm.scenes.world import make_scene, model_pixels
 
 TINY = replace(
     SMOKE,
     vision=replace(SMOKE.vision, steps=3, batch=4),
-    answers=replace(SMOKE.answers, steps=3, batch=3),
-    refine=replace(SMOKE.refine, steps=2, batch=3),
+    answers=replace(SMOKE.answers, steps=5, batch=3),
     save_every=1,
 )
 
@@ -68,11 +67,13 @@ def test_a_packed_branch_is_the_prompt_as_served(packer: Packer) -> None:
     plain = tokenizer(image_prompt(CAPTION_REQUEST)).input_ids
     at = plain.index(IMAGE_ID)
     expanded = plain[:at] + [IMAGE_ID] * IMAGE_TOKENS + plain[at + 1 :]
-    assert batch.tokens[0, : len(expanded)].tolist() == expanded
+    served = packer.prefix + batch.tokens[0].tolist()
+    assert served[: len(expanded)] == expanded
     learnt = batch.labels[0][batch.labels[0] != IGNORE].tolist()
     assert learnt == [*tokenizer(" Yes", add_special_tokens=False).input_ids, EOS_ID]
-    assert batch.labels[0, len(expanded) - 1] == learnt[0], "the last prompt token predicts the first answer token"
-    assert batch.positions[0].tolist() == list(range(len(batch.tokens[0])))
+    before_answer = len(expanded) - len(packer.prefix) - 1
+    assert batch.labels[0, before_answer] == learnt[0], "the last prompt token predicts the first answer token"
+    assert batch.positions[0].tolist() == list(range(len(packer.prefix), len(served)))
 
 
 def test_chat_prompts_are_the_training_prompts(checkpoint: Path) -> None:
@@ -135,9 +136,16 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path: Path, check
     assert (tmp_path / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
 
 
+def test_seeds_learn_from_different_scenes(tmp_path: Path) -> None:
+    pixels = []
+    for seed in (0, 1):
+        trainer = Trainer(replace(TINY, seed=seed), tmp_path, workers=0)
+        pixels.append(next(trainer.batches(TINY.vision, 0, 1))[0].pixels)
+    assert (pixels[0] != pixels[1]).any()
+
+
 def test_every_training_scene_is_used_once() -> None:
-    recipe = Recipe()
-    first = SceneSamples(0, 2, recipe.caption_noise)[1]
-    again = SceneSamples(1, 1, recipe.caption_noise)[0]
+    first = SceneSamples(0, 2)[1]
+    again = SceneSamples(1, 1)[0]
     assert first.branches == again.branches
     assert (first.pixels == again.pixels).all()
