@@ -1,6 +1,7 @@
 # Everything a newcomer runs. `make serve` and `make test` do all of their own set-up; the second run starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help env env-v2 serve test soak eval bench check train-scenes smoke-train lock wheel clean-env
+.PHONY: help env env-v2 serve test soak load fuzz faults eval bench check audit audit-image replicas dashboard images \
+	serve-lock train-scenes smoke-train lock wheel clean-env
 
 ARGS ?=
 JOBS ?= 2
@@ -24,6 +25,18 @@ test: env env-v2 ## run every test, JOBS=2 files at a time; ARGS="-k name" and t
 soak: env ## 300 requests of mixed kinds at concurrency 8, every answer compared; ARGS="--requests N --concurrency N --seed N"
 	$(BIN)/python -m tests.soak $(ARGS)
 
+load: env ## load tests with every answer judged, a few minutes; ARGS="soak --minutes 30", "--list", "--base-url URL"
+	$(BIN)/python -m load_tests $(ARGS)
+
+fuzz: env ## hostile requests and schemathesis against one server; ARGS="--count N --seed N --base-url URL"
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+faults: env ## break a real server in every way of docs/operations.md; ARGS="engine drain" for some
+	$(BIN)/python -m tests.faults $(ARGS)
+
+replicas: env ## two servers behind the shipped nginx configuration, one killed under load (needs nginx); ARGS="--requests N"
+	$(BIN)/python -m tests.replicas $(ARGS)
+
 eval: env ## hallucination of the built-in model on 1,000 unseen scenes, EAH off, on and controls, into EVAL_OUT=build/eval
 	$(BIN)/python -m eah_vllm_server.beside $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
 		--n 1000 --concurrency 16 --out $(EVAL_OUT) $(ARGS)
@@ -36,6 +49,26 @@ check: env ## lint, formatting, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: env ## known vulnerabilities of every package in env/cpu.lock (asks a public advisory service, so it needs the network)
+	@mkdir -p build && sed 's/+[a-z0-9.]*$$//' env/cpu.lock >build/audit.txt  # advisories name torch 2.13.0, not 2.13.0+cpu
+	$(BIN)/pip-audit --strict --requirement build/audit.txt --no-deps --disable-pip --progress-spinner off $(ARGS)
+
+IMAGE ?= eah-vllm
+audit-image: ## known vulnerabilities of the container image IMAGE=eah-vllm, with trivy or grype, whichever is installed
+	@if command -v trivy >/dev/null; then trivy image --severity HIGH,CRITICAL --exit-code 1 $(IMAGE); \
+	elif command -v grype >/dev/null; then grype $(IMAGE) --fail-on high; \
+	else echo "make audit-image needs trivy or grype, and neither is installed"; exit 1; fi
+
+dashboard: env ## every query of the Grafana dashboard against a real Prometheus and server (needs prometheus)
+	$(BIN)/python -m tests.dashboard
+
+images: ## build both Docker targets without a container engine, start and ask them (needs root, buildah, debootstrap, jq)
+	deploy/build_images.sh $(ARGS)
+	deploy/try_images.sh
+
+serve-lock: env ## which lines of env/cpu.lock the CPU image needs, into deploy/serve.lock
+	$(BIN)/python deploy/serve_lock.py --write
 
 train-scenes: env ## train the built-in model anew into OUT=build/scenes (half an hour on one core; resumes)
 	$(BIN)/python -m eah_vllm.scenes train --out $(OUT) $(ARGS)

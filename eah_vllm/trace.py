@@ -4,23 +4,33 @@ It waits for the device after every such layer, so it is not for production.
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from typing import Any
 
 TRACE_VARIABLE = "EAH_TRACE"
+logger = logging.getLogger("vllm.eah")
 
 
 class Trace:
     """Appends lines to a file that several processes may write to."""
 
     def __init__(self, path: str, common: Mapping[str, Any]) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file: int | None = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._common = dict(common)
 
     def write(self, fields: Mapping[str, Any]) -> None:
-        """One line, in one system call, so that lines of two ranks never mix."""
-        os.write(self._file, (json.dumps({**fields, **self._common}) + "\n").encode())
+        """One line, in one system call, so that lines of two ranks never mix; none after a line that failed."""
+        if self._file is None:
+            return
+        try:
+            os.write(self._file, (json.dumps({**fields, **self._common}) + "\n").encode())
+        except OSError as error:
+            # A full disk must not end the engine; and a trace with a hole looks like a request without EAH.
+            logger.error("EAH_TRACE stops here: %s", error)
+            os.close(self._file)
+            self._file = None
 
 
 def open_trace(common: Mapping[str, Any]) -> Trace | None:

@@ -101,16 +101,26 @@ def main() -> None:
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    from eah_vllm_server.drain import DRAIN_SECONDS, asked_to_end
+    from eah_vllm_server.http_limits import read_limits
+
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's own command does
     parser = FlexibleArgumentParser(description="vLLM with EAH")
     command = ServeSubcommand()
-    command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
+    serve_parser = command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
+    serve_parser.set_defaults(shutdown_timeout=DRAIN_SECONDS)
     arguments = parser.parse_args()
     if getattr(arguments, "grpc", False):
         parser.error("--grpc starts a server that loads no endpoint plugin and would ignore `eah`; leave it off")
+    try:
+        read_limits(arguments)
+    except ValueError as error:
+        parser.error(str(error))
     limit_cpu_memory(arguments)
     command.validate(arguments)
     command.cmd(arguments)
+    if not asked_to_end.is_set():
+        sys.exit("eah-vllm: the server ended by itself; the log above says why")  # vLLM exits with 0
 
 
 if __name__ == "__main__":

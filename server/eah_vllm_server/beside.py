@@ -61,6 +61,8 @@ def main() -> None:
     """Run the command; its exit status."""
     if not sys.argv[1:]:
         sys.exit(__doc__)
+    # So that whoever ends this also ends the server and the command.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.stderr.write("starting a server of the built-in model\n")
     with serving() as base_url:
         words = [word.replace("{base_url}", base_url) for word in sys.argv[1:]]

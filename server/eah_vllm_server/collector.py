@@ -1,6 +1,7 @@
 """Asks the workers, over vLLM's RPC, for reports and counts."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from eah_vllm_server.metrics import EAHMetrics
 
 COUNT_SECONDS = 1.0
 """How often counts are fetched while EAH requests come in."""
+LIVENESS_SECONDS = 1.0
+"""How often an unanswered call looks whether its engine is still alive."""
+logger = logging.getLogger("vllm.eah")
 NOT_EVERYWHERE = (
     "EAH (eah_vllm) cannot run here: an engine of this server runs without it or with other defaults; install the same "
     "version, pass the same --additional-config and set EAH_DISABLE alike wherever its engines run"
@@ -65,7 +69,15 @@ class ReportCollector:
             self._uncounted.clear()
             await asyncio.sleep(COUNT_SECONDS)
             abandoned, self._abandoned = self._abandoned, []
-            parts = await self._collect(abandoned)
+            try:
+                parts = await self._collect(abandoned)
+            except Exception:  # vLLM raises no narrower one for what a worker raised
+                if self._engine.errored:
+                    return  # vLLM ends the server
+                logger.exception("EAH: counts could not be fetched; they are asked for again")
+                self._abandoned += abandoned
+                self._uncounted.set()
+                continue
             if any(part["running"] for part in parts):
                 self._uncounted.set()
 
@@ -87,7 +99,14 @@ class ReportCollector:
 
     async def _ask_workers(self, method: str, *args: Any) -> list[Any]:
         # `AsyncLLM.collective_rpc` would ask every engine too, but return only the first one's answers.
-        per_engine: list[list[Any]] = await self._engine.engine_core.call_utility_all_async(
-            "collective_rpc", method, None, args, None
+        call = asyncio.ensure_future(
+            self._engine.engine_core.call_utility_all_async("collective_rpc", method, None, args, None)
         )
-        return [answer for workers in per_engine for answer in workers]
+        try:
+            # vLLM never answers a call under which its engine died.
+            while not (await asyncio.wait({call}, timeout=LIVENESS_SECONDS))[0]:
+                if self._engine.errored:
+                    raise self._engine.dead_error
+        finally:
+            call.cancel()  # nothing, if it is done
+        return [answer for workers in call.result() for answer in workers]

@@ -3,13 +3,15 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 from vllm.entrypoints.anthropic.api_router import create_messages
 from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
 from vllm.entrypoints.openai.chat_completion.api_router import create_batch_chat_completion
 from vllm.entrypoints.openai.chat_completion.protocol import BatchChatCompletionRequest
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.exceptions import VLLMValidationError
+
+from eah_vllm_server.media_uuids import bind_uuids
 
 router = APIRouter()
 
@@ -34,6 +36,8 @@ class NoEAHBatchRequest(BatchChatCompletionRequest):
     """`POST /v1/chat/completions/batch`."""
 
     eah: RefusedField = None
+
+    _bind_uuids = model_validator(mode="before")(bind_uuids)
 
 
 @router.post("/v1/messages", dependencies=[Depends(validate_json_request)])

@@ -25,10 +25,17 @@ class EAHEndpointPlugin:
         """Register the routes; those of a core path replace the core route."""
         # What fails while vLLM imports a plugin it only logs, and serves without it: so nothing of vLLM above.
         check(NAMES)
-        from eah_vllm_server import other_routes, routes
+        from eah_vllm_server import edge, other_routes, routes
+        from eah_vllm_server.gate import Gate, GateMiddleware
+        from eah_vllm_server.slow_clients import SlowClientsMiddleware
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
+        app.state.gate = Gate()
+        # The last one added is the first to see a request: who has no key takes no place.
+        app.add_middleware(SlowClientsMiddleware)
+        app.add_middleware(GateMiddleware, gate=app.state.gate)
+        edge.protect(app)
 
     async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:
         """Called once the engine is up."""
@@ -36,6 +43,8 @@ class EAHEndpointPlugin:
 
         from eah_vllm.engine_config import engine_settings, identity
         from eah_vllm_server.collector import ReportCollector
+        from eah_vllm_server.drain import DrainingClient
+        from eah_vllm_server.gate import request_limit
         from eah_vllm_server.state import EAHState, served_model
 
         if not isinstance(engine_client, AsyncLLM):
@@ -52,3 +61,5 @@ class EAHEndpointPlugin:
         if state.eah.model.refusal is None:
             await collector.check_identity(identity(vllm_config))
             state.eah.counting = asyncio.create_task(collector.keep_counting())
+        state.gate.limit = request_limit(vllm_config.scheduler_config)
+        state.engine_client = DrainingClient(engine_client, state.gate, state)

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
-from eah_vllm.options import EAHOptions, OptionError, parse_options
+from eah_vllm.options import EAHOptions, OptionError, parse_options, shown
+from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.metrics import metrics
 
 
@@ -24,7 +25,7 @@ def _read(value: Any) -> bool | EAHOptions | None:
     try:
         if isinstance(value, dict):
             return parse_options(value)
-        raise OptionError("eah", f"must be true, false or an object of options, got {value!r}")
+        raise OptionError("eah", f"must be true, false or an object of options, got {shown(value)}")
     except OptionError as error:
         raise refusal(error) from error
 
@@ -41,6 +42,8 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 
     eah: EAHField = None
 
+    _bind_uuids = model_validator(mode="before")(bind_uuids)
+
 
 class EAHCompletionRequest(CompletionRequest):
     """`POST /v1/completions`."""
@@ -52,6 +55,8 @@ class EAHResponsesRequest(ResponsesRequest):
     """`POST /v1/responses`."""
 
     eah: EAHField = None
+
+    _bind_uuids = model_validator(mode="before")(bind_uuids)
 
 
 EAHRequest = EAHChatCompletionRequest | EAHCompletionRequest | EAHResponsesRequest

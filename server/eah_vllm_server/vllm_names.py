@@ -87,9 +87,79 @@ COMMAND = (  # __main__.py
     Name("vllm.entrypoints.cli.serve", "ServeSubcommand.cmd", "eah-vllm serve", calls="args"),
     Name("vllm.utils.argparse_utils", "FlexibleArgumentParser", "eah-vllm serve"),
 )
+MEDIA = "vllm.multimodal.media"
+
+EDGE = (  # edge.py, api_key.py, http_limits.py, media.py, image_io.py, media_uuids.py
+    Name("vllm.entrypoints.launchers.app", "build_app", "limits and keys of the command line",
+         code="app.state.args = args"),
+    Name("vllm.engine.arg_utils", "EngineArgs", "limits of the HTTP server", fields="additional_config"),
+    Name("vllm.engine.arg_utils", "EngineArgs", "no pickles over HTTP", fields="enable_prompt_embeds"),
+    Name("vllm.entrypoints.serve.middleware.authenticate", "AuthenticationMiddleware", "the API key"),
+    Name("vllm.entrypoints.serve.middleware.authenticate", "AuthenticationMiddleware.__init__", "the API key",
+         calls="app, tokens"),
+    Name("vllm.entrypoints.serve.middleware.authenticate", "AuthenticationMiddleware.verify_token", "the API key",
+         calls="headers"),
+    Name("vllm.entrypoints.serve.middleware.authenticate", "AuthenticationMiddleware.__call__", "the API key",
+         overrides="scope, receive, send"),
+    Name("vllm.entrypoints.serve.middleware.register", "init_entrypoints_middleware", "the API key",
+         code="args.api_key or [envs.VLLM_API_KEY]"),
+    Name("vllm.envs", "", "the API key", reads="VLLM_API_KEY"),
+    Name("vllm.envs", "VLLM_MEDIA_URL_ALLOW_REDIRECTS", "redirects"),
+    Name(MEDIA, "MEDIA_CONNECTOR_REGISTRY", "our media connector"),
+    Name("vllm.utils.registry", "ExtensionManager.register", "our media connector", calls="name"),
+    Name("vllm.envs", "VLLM_MEDIA_CONNECTOR", "our media connector takes the name of vLLM's", equals="http"),
+    Name(MEDIA, "MediaConnector", "our media connector", fields="allowed_media_domains allowed_local_media_path"),
+    Name(MEDIA, "MediaConnector.load_from_url_async", "pictures", overrides="url, media_io, fetch_timeout",
+         awaited=True, reads="_load_data_url _load_file_url"),
+    Name(MEDIA, "MediaConnector.load_from_url", "pictures", overrides="url, media_io, fetch_timeout"),
+    Name(MEDIA, "MediaConnector._load_data_url", "pictures", reads="load_base64"),
+    Name(MEDIA, "MediaConnector._load_file_url", "pictures", reads="load_file"),
+    Name(MEDIA, "MediaConnector.fetch_image", "pictures", reads="load_from_url"),
+    Name(MEDIA, "MediaConnector.fetch_image_async", "pictures", reads="load_from_url_async"),
+    Name(MEDIA, "MediaConnector.fetch_video_async", "other media", reads="load_from_url_async"),
+    Name(MEDIA, "MediaConnector.fetch_audio_async", "other media", reads="load_from_url_async"),
+    Name(MEDIA, "MediaConnector", "no pickles over HTTP",
+         closed="fetch_*_embedding*: fetch_image_embedding fetch_image_embedding_async fetch_audio_embedding "
+                "fetch_audio_embedding_async fetch_video_embedding fetch_video_embedding_async"),
+    Name(MEDIA, "MediaConnector.fetch_image_embedding", "no pickles over HTTP", overrides="data"),
+    Name(MEDIA, "MediaConnector.fetch_image_embedding_async", "no pickles over HTTP", overrides="data", awaited=True),
+    Name(MEDIA, "MediaConnector.fetch_audio_embedding", "no pickles over HTTP", overrides="data"),
+    Name(MEDIA, "MediaConnector.fetch_audio_embedding_async", "no pickles over HTTP", overrides="data", awaited=True),
+    Name(MEDIA, "MediaConnector.fetch_video_embedding", "no pickles over HTTP", overrides="data"),
+    Name(MEDIA, "MediaConnector.fetch_video_embedding_async", "no pickles over HTTP", overrides="data", awaited=True),
+    Name(MEDIA + ".image", "MAGIC_NUMPY_PREFIX", "no pickles over HTTP"),
+    Name(MEDIA + ".image", "ImageEmbeddingMediaIO.load_bytes", "no pickles over HTTP", reads="MAGIC_NUMPY_PREFIX"),
+    Name(MEDIA + ".connector", "global_thread_pool", "pictures are decoded beside the event loop"),
+    Name(MEDIA + ".base", "MediaIO", "pictures"),
+    Name(MEDIA + ".base", "MediaIO.load_bytes", "pictures", overrides="data"),
+    Name(MEDIA + ".base", "MediaIO.load_base64", "pictures", overrides="media_type, data"),
+    Name(MEDIA + ".base", "MediaIO.load_file", "pictures", overrides="filepath"),
+    Name(MEDIA + ".base", "MediaIO.get_max_bytes", "the size of what is fetched", calls=""),
+    Name(MEDIA + ".image", "ImageMediaIO", "pictures"),
+    Name("vllm.logger", "init_logger", "logs"),
+    Name("vllm.exceptions", "VLLMError", "answers of 4xx"),
+    Name("vllm.exceptions", "VLLMUnprocessableEntityError", "answers of 422", calls="message, parameter="),
+    Name("vllm.entrypoints.openai.chat_completion.protocol", "ChatCompletionRequest", "names of pictures",
+         fields="messages cache_salt"),
+)
+
+OPERATIONS = (  # gate.py, slow_clients.py, drain.py, __main__.py
+    Name("vllm.config", "SchedulerConfig", "the queue limit", fields="max_num_queued_reqs max_num_seqs"),
+    Name("vllm.config", "VllmConfig", "the queue limit", fields="scheduler_config shutdown_timeout"),
+    Name("vllm.v1.engine.async_llm", "AsyncLLM", "requests end with their engine", fields="errored dead_error"),
+    Name("vllm.v1.engine.async_llm", "AsyncLLM.shutdown", "drain", calls="timeout="),
+    Name("vllm.entrypoints.launchers.launcher", "serve_http", "drain", code="engine_client = app.state.engine_client"),
+    Name("vllm.entrypoints.launchers.launcher", "serve_http", "drain",
+         code="await loop.run_in_executor(None, partial(engine_client.shutdown, timeout=timeout))"),
+    Name("vllm.entrypoints.launchers.launcher", "serve_http", "how long uvicorn waits for connections",
+         code="app.state.server = server"),
+    Name("vllm.entrypoints.launchers.api_server.app_state", "init_app_state", "drain",
+         code="state.engine_client = engine_client"),
+    Name("vllm.engine.arg_utils", "EngineArgs", "drain", fields="shutdown_timeout"),
+)
 # fmt: on
 
-NAMES = PLUGIN + ROUTES + COMMAND
+NAMES = PLUGIN + ROUTES + COMMAND + EDGE + OPERATIONS
 
 if __name__ == "__main__":
     main(NAMES)

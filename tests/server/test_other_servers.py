@@ -52,6 +52,11 @@ def test_beam_search_with_eah_is_refused_where_our_routes_are_loaded(unusual_che
         messages = image_message(random_image(58))
         with pytest.raises(openai.BadRequestError, match="use_beam_search"):
             caption(server, messages, vllm_xargs=XARGS, use_beam_search=True, n=2)
+        elsewhere = [
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/a.png"}}]}
+        ]
+        with pytest.raises(openai.BadRequestError, match="--allowed-media-domains"):
+            caption(server, elsewhere)
         assert caption(server, messages, use_beam_search=True, n=2).choices[1].message.content
 
 

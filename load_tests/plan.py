@@ -1,0 +1,98 @@
+"""The plan of a run: which request is about which scene, asks for what and how, and is given up when."""
+
+from __future__ import annotations
+
+import base64
+import io
+import random
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from eah_vllm.evaluation.scenes import ANSWER_TOKENS, CAPTION_TOKENS
+from eah_vllm.scenes.captions import CAPTION_REQUEST, presence_question
+from eah_vllm.scenes.vocabulary import NAMES
+from eah_vllm.scenes.world import Scene
+from load_tests.scenario import Traffic
+
+CAPTION, QUESTION = "caption", "question"
+WAYS = ("field", "alias", "xargs")
+HANG_UPS = (0, 0, 1, 3, 8)
+"""Events with tokens after which a client goes away; 0: before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request."""
+
+    scene: int
+    """Index in the pool."""
+    kind: str
+    eah: bool
+    way: str = "field"
+    stream: bool = True
+    hang_up: int | None = None
+
+
+def make_plan(traffic: Traffic, seed: int = 0) -> list[Ask]:
+    """All requests of a run (of a step of a sweep), in the order in which they are sent."""
+    rng = random.Random(seed)
+    asks = []
+    for idx in range(traffic.requests):
+        eah = traffic.mix == "on" or (traffic.mix == "half" and idx % 2 == 1)
+        # With an even number of scenes, idx % images alone would give each scene always the same half of the mix.
+        scene = (idx + (idx // traffic.images if traffic.mix == "half" else 0)) % traffic.images
+        way = rng.choice(WAYS) if traffic.way == "each" else traffic.way
+        kind = QUESTION if rng.random() < traffic.questions else CAPTION
+        stream = rng.random() >= traffic.whole
+        leaves = stream and rng.random() < traffic.hang_ups
+        asks.append(Ask(scene, kind, eah, way, stream, rng.choice(HANG_UPS) if leaves else None))
+    return asks
+
+
+def fields(ask: Ask, model: str, *, report: bool) -> dict[str, Any]:
+    """Body fields by which an ask has EAH or not, the model's name among them."""
+    if not ask.eah:
+        return {"model": model}
+    if ask.way == "xargs":
+        return {"model": model, "vllm_xargs": {"eah": 1} | ({"eah_report": 1} if report else {})}
+    options: Any = {"report": True} if report else True
+    if ask.way == "alias":
+        return {"model": f"{model}:eah"} | ({"eah": options} if report else {})
+    return {"model": model, "eah": options}
+
+
+def question(scene: Scene, kind: str) -> tuple[str, int]:
+    """What is asked of a scene, and how many tokens the answer may have."""
+    if kind == CAPTION:
+        return CAPTION_REQUEST, CAPTION_TOKENS
+    name = random.Random(scene.seed).choice(NAMES)
+    return presence_question(name, name in scene.names).text, ANSWER_TOKENS
+
+
+def messages(scene: Scene, kind: str) -> list[dict[str, Any]]:
+    """The chat messages of an ask."""
+    content = [
+        {"type": "image_url", "image_url": {"url": image_url(scene)}},
+        {"type": "text", "text": question(scene, kind)[0]},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+@lru_cache(maxsize=1024)
+def image_url(scene: Scene) -> str:
+    """A PNG file as a data URL."""
+    buffer = io.BytesIO()
+    scene.pil().save(buffer, "png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def body(ask: Ask, scene: Scene, model: str, *, report: bool = True) -> dict[str, Any]:
+    """A whole request body, but for a `cache_salt`."""
+    asked = {
+        "messages": messages(scene, ask.kind),
+        "max_tokens": question(scene, ask.kind)[1],
+        "temperature": 0,
+    }
+    streamed = {"stream": True, "stream_options": {"include_usage": True}} if ask.stream else {}
+    return fields(ask, model, report=report) | asked | streamed

@@ -1,0 +1,27 @@
+"""What a result was seen on, and of what: kept beside its figures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from typing import Any
+
+from bench.results import commit, machine, versions
+from load_tests.target import Target
+
+
+def provenance(target: Target) -> dict[str, Any]:
+    """Date, command, commit, machine, versions, and what the server says of itself."""
+    try:
+        checked_out = commit()
+    except (OSError, subprocess.CalledProcessError):
+        checked_out = "unknown"  # not a clone
+    return {
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "command": "python -m load_tests " + " ".join(sys.argv[1:]),
+        "commit": checked_out,
+        "machine": machine(),
+        "versions": versions(),
+        "server": target.facts(),
+    }

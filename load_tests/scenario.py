@@ -1,0 +1,159 @@
+"""A scenario as its file says it: the traffic, the objective, and the bounds that must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+FOLDER = Path(__file__).parent / "scenarios"
+MOST_PER_SECOND = 100
+"""Requests that are planned for a run that only time ends."""
+
+
+class ScenarioError(ValueError):
+    """A file cannot be read as a scenario; the message names it and the field."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Serve(_Strict):
+    """The server that is started for it; scenarios with the same words here share one."""
+
+    kind: Literal["eah", "stock"] = "eah"
+    """`stock`: vLLM's own serve command, without this plugin."""
+    arguments: tuple[str, ...] = ()
+    """Further options of `vllm serve`."""
+    env: Mapping[str, str] = Field(default_factory=dict)
+
+
+class Traffic(_Strict):
+    """What is sent. Greedy captions of unseen scenes; every run is bounded in number and time."""
+
+    mix: Literal["off", "on", "half"]
+    """Which requests ask for EAH."""
+    way: Literal["field", "alias", "xargs", "each"] = "field"
+    """How they ask; `each`: all three in turn."""
+    requests: int = Field(gt=0, le=200_000)
+    """At most so many (of a sweep: per step)."""
+    seconds: float = Field(gt=0, le=14_400)
+    """No request is begun later than this (of a sweep: per step)."""
+    users: int = Field(default=0, ge=0, le=1_000)
+    """Closed loop: each sends its next request when the last one is answered."""
+    rates: tuple[float, ...] = ()
+    """Open loop: requests per second that arrive whatever the server does, step after step."""
+    images: int = Field(gt=0, le=400)
+    """How many scenes; requests take them in turn."""
+    questions: float = Field(default=0, ge=0, le=1)
+    """Share of requests that ask for one yes or no instead of a caption (Locust only)."""
+    whole: float = Field(default=0, ge=0, le=1)
+    """Share of answers that are not streamed (Locust only)."""
+    hang_ups: float = Field(default=0, ge=0, le=1)
+    """Share of requests whose client goes away before the answer is complete (Locust only)."""
+    fresh: bool = True
+    """Each request has a `cache_salt` of its own: no prompt is found in the prefix cache."""
+
+    @model_validator(mode="after")
+    def _one_loop(self) -> Traffic:
+        if bool(self.users) == bool(self.rates):
+            raise ValueError("give one of users (closed loop) and rates (open loop)")
+        return self
+
+
+class Objective(_Strict):
+    """Goodput counts the answers that keep to it."""
+
+    ttft_ms: float = Field(gt=0)
+    tpot_ms: float = Field(gt=0)
+
+
+class Bound(_Strict):
+    """Of one figure of the result."""
+
+    at_most: float | None = None
+    at_least: float | None = None
+    builtin_only: bool = False
+    """It says something about the built-in model, and is left out when another one is asked."""
+    quiet_only: bool = False
+    """It bounds a time, and is left out where others kept the machine busy: what is measured then is they."""
+
+    def holds(self, value: float | None) -> bool:
+        """A figure that was not measured holds no bound."""
+        if value is None:
+            return False
+        return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
+
+    def __str__(self) -> str:
+        said = [("at least", self.at_least), ("at most", self.at_most)]
+        return " and ".join(f"{word} {bound:g}" for word, bound in said if bound is not None)
+
+
+class Scenario(_Strict):
+    """One file of `scenarios/`."""
+
+    name: str
+    title: str
+    tool: Literal["vllm-bench", "locust"]
+    small_set: bool = False
+    """Part of what runs when nothing is named."""
+    serve: Serve = Serve()
+    traffic: Traffic
+    objective: Objective
+    thresholds: Mapping[str, Bound]
+
+    @model_validator(mode="after")
+    def _tool_can(self) -> Scenario:
+        traffic = self.traffic
+        if self.tool == "locust" and traffic.rates:
+            raise ValueError("rates: Locust drives closed loops here; use vllm-bench")
+        if self.tool == "vllm-bench" and (traffic.questions or traffic.whole or traffic.hang_ups):
+            raise ValueError("questions, whole and hang_ups need locust")
+        if self.tool == "vllm-bench" and traffic.way in ("alias", "each"):
+            raise ValueError("way: the alias is another model name, and vllm-bench sends one; use locust")
+        if self.serve.kind == "stock" and traffic.mix != "off":
+            raise ValueError("mix: stock vLLM knows no EAH")
+        return self
+
+    def scaled(self, count: float, seconds: float) -> Scenario:
+        """The same with other bounds."""
+        bounds = {
+            "requests": max(1, round(self.traffic.requests * count)),
+            "seconds": self.traffic.seconds * seconds,
+        }
+        return self.model_copy(update={"traffic": self.traffic.model_copy(update=bounds)})
+
+    def for_minutes(self, minutes: float) -> Scenario:
+        """The same for so long, however many requests that takes.
+
+        Raises:
+            ScenarioError: the tool can only send a number of requests.
+        """
+        if self.tool != "locust":
+            raise ScenarioError(f"{self.name}: only scenarios that Locust drives can be run for minutes; use --count")
+        bounds = {
+            "requests": max(self.traffic.requests, round(MOST_PER_SECOND * 60 * minutes)),
+            "seconds": 60 * minutes,
+        }
+        return self.model_copy(update={"traffic": self.traffic.model_copy(update=bounds)})
+
+
+def read(path: Path) -> Scenario:
+    """A scenario from its file.
+
+    Raises:
+        ScenarioError: a field is missing, unknown or impossible.
+    """
+    try:
+        return Scenario.model_validate({"name": path.stem} | yaml.safe_load(path.read_text()))
+    except (ValidationError, yaml.YAMLError, TypeError) as error:
+        raise ScenarioError(f"{path}: {error}") from error
+
+
+def shipped() -> dict[str, Scenario]:
+    """All scenarios of this folder by name."""
+    return {path.stem: read(path) for path in sorted(FOLDER.glob("*.yaml"))}

@@ -1,0 +1,26 @@
+"""Errors that are answered before vLLM sees the request, in the form of all others."""
+
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+
+def error_response(status: HTTPStatus, message: str) -> JSONResponse:
+    """An answer like OpenAI's."""
+    error = {"message": message, "type": status.phrase, "param": None, "code": status.value}
+    return JSONResponse({"error": error}, status)
+
+
+async def http_error(_: Request, error: Exception) -> JSONResponse:
+    """Starlette's own errors (no such path, no such method, no JSON), which vLLM leaves in another form."""
+    assert isinstance(error, HTTPException)
+    status, message = HTTPStatus(error.status_code), str(error.detail)
+    if isinstance(error.__cause__, RecursionError):
+        message = "the request's JSON is nested too deeply"
+    elif error.__cause__ is not None:
+        message = f"the request's body is no JSON: {error.__cause__}"
+    answer = error_response(status, message)
+    answer.headers.update(error.headers or {})
+    return answer

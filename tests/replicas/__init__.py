@@ -1,0 +1,1 @@
+"""Two real servers behind a real nginx with the shipped configuration, one killed under load: `make replicas`."""
