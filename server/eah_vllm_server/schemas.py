@@ -30,6 +30,14 @@ def _read(value: Any) -> bool | EAHOptions | None:
         raise refusal(error) from error
 
 
+def _refuse_huge_numbers(fields: Any) -> Any:
+    """Integers travel to the engine in 64 bits; vLLM answers 500 to some that do not fit (`top_k`)."""
+    for name, value in fields.items() if isinstance(fields, dict) else ():
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise VLLMValidationError(f"{name} does not fit into 64 bits: {shown(value)}", parameter=name)
+    return fields
+
+
 EAHField = Annotated[
     bool | EAHOptions | None,
     BeforeValidator(_read),
@@ -43,12 +51,15 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
     eah: EAHField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
+    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
 
 
 class EAHCompletionRequest(CompletionRequest):
     """`POST /v1/completions`."""
 
     eah: EAHField = None
+
+    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
 
 
 class EAHResponsesRequest(ResponsesRequest):
@@ -57,6 +68,7 @@ class EAHResponsesRequest(ResponsesRequest):
     eah: EAHField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
+    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
 
 
 EAHRequest = EAHChatCompletionRequest | EAHCompletionRequest | EAHResponsesRequest

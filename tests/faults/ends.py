@@ -133,4 +133,9 @@ async def _ended(
     outcome.check(took <= seconds, f"it took {took:.1f} s to end")
     outcome.check((await get(subject.port, "/health")).status == 0, "something still answers")
     left = await subject.server.left_over()
+    # vLLM's workers on a CPU share memory by name; one that is killed leaves it behind (docs/operations.md).
+    of_the_group = [name for name in left if name.startswith("/dev/shm/vllm_dist_")]
+    if of_the_group and wanted_status:
+        outcome.facts["shared memory that a killed worker leaves"] = float(len(of_the_group))
+        left = [name for name in left if name not in of_the_group]
     outcome.check(not left, f"left behind: {left}")

@@ -6,6 +6,8 @@ from typing import Any
 
 from tests.soak.inspector import Inspector
 
+HELD_SECONDS = 5.0
+
 
 class FaultInspector(Inspector):
     """Mixed into the worker by vLLM, so `self` is the worker."""
@@ -18,7 +20,7 @@ class FaultInspector(Inspector):
         def held(tags: list[str]) -> Any:
             if tags:
                 Path(sign).touch()
-                threading.Event().wait()
+                threading.Event().wait(HELD_SECONDS)  # a worker ends between two calls, not within one
             return collect(tags)
 
         worker.eah.collect = held

