@@ -4,7 +4,7 @@
 	serve-lock train-scenes smoke-train lock wheel clean-env
 
 ARGS ?=
-JOBS ?= 2
+JOBS ?= 3
 OUT ?= build/scenes
 EVAL_OUT ?= build/eval
 BIN := .venv/bin
@@ -19,7 +19,7 @@ env-v2: .venv-v2/.ready ## set up .venv-v2: Model Runner V2 without a GPU, for t
 serve: env ## serve the built-in model on port 8000; ARGS="MODEL and any option of vllm serve"
 	$(BIN)/eah-vllm serve $(ARGS)
 
-test: env env-v2 ## run every test, JOBS=2 files at a time; ARGS="-k name" and the like go to pytest
+test: env env-v2 ## run every test, JOBS=3 files at a time; ARGS="-k name" and the like go to pytest
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: env ## 300 requests of mixed kinds at concurrency 8, every answer compared; ARGS="--requests N --concurrency N --seed N"
