@@ -1,12 +1,14 @@
 """`--worker-extension-cls`: what a test looks at, and holds up, in a worker of a running server."""
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 from tests.soak.inspector import Inspector
 
 HELD_SECONDS = 5.0
+HELD_AT_MOST = 60.0
 
 
 class FaultInspector(Inspector):
@@ -24,3 +26,10 @@ class FaultInspector(Inspector):
             return collect(tags)
 
         worker.eah.collect = held
+
+    def hold_engine(self, sign: str, release: str) -> None:
+        """Keep the whole engine waiting, from the moment that the file `sign` appears until `release` does."""
+        Path(sign).touch()
+        deadline = time.monotonic() + HELD_AT_MOST
+        while not Path(release).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
