@@ -96,9 +96,14 @@ def serving(results: Results) -> str:
                     " / ".join(f"{_medians(rounds, setting, f'{metric}_p{p}_ms'):.1f}" for p in (50, 90, 99))
                     for metric in ("ttft", "tpot")
                 ]
-                cpu = f"{_medians(rounds, setting, 'server_cpu_ms'):.1f}"
-                to_stock = [_to_stock(rounds, setting, name) for name in ("requests_per_second", "server_cpu_ms")]
-                rows.append((model, concurrency, setting, rate, to_stock[0], *cells, cpu, to_stock[1]))
+                work = ["not measured"] * 2
+                if "server_cpu_ms" in rounds[0][setting]:
+                    work = [
+                        f"{_medians(rounds, setting, 'server_cpu_ms'):.1f}",
+                        _to_stock(rounds, setting, "server_cpu_ms"),
+                    ]
+                to_stock = _to_stock(rounds, setting, "requests_per_second")
+                rows.append((model, concurrency, setting, rate, to_stock, *cells, *work))
     header = (
         "model",
         "concurrency",
