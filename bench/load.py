@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
-import gc
 import io
-import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from vllm.benchmarks.datasets import RandomMultiModalDataset, SampleRequest
-from vllm.benchmarks.serve import TaskType, benchmark
 from vllm.tokenizers import get_tokenizer
 
+from load_tests.vllm_bench import send
 from tests.server.serving import API_KEY, Server
 
-# It tells of every question that is a token longer or shorter than asked for; those are the same for all settings.
-logging.getLogger("vllm.benchmarks").setLevel(logging.ERROR)
 PERCENTILES = (50, 90, 99)
 ON: dict[str, Any] = {"eah": True}
 
@@ -64,10 +59,15 @@ def run_load(server: Server, model: Path, name: str, requests: Sequence[SampleRe
     Raises:
         RuntimeError: a request failed or was answered at another length than asked for.
     """
-    gc.collect()
-    gc.freeze()  # as vLLM's command does: no pauses of the client for what is long loaded
-    with contextlib.redirect_stdout(io.StringIO()):
-        result = asyncio.run(_benchmark(server, model, name, requests, concurrency))
+    result = send(
+        server.url,
+        name,
+        requests,
+        headers={"Authorization": f"Bearer {API_KEY}"},
+        users=concurrency,
+        tokenizer=tokenizer(model),
+        ignore_eos=True,
+    )
     lengths = [request.expected_output_len for request in requests]
     if result["failed"] or result["output_lens"] != lengths:
         errors = [error for error in result["errors"] if error]
@@ -76,34 +76,3 @@ def run_load(server: Server, model: Path, name: str, requests: Sequence[SampleRe
     for metric in ("ttft", "tpot"):
         figures |= {f"{metric}_p{p}_ms": result[f"p{p}_{metric}_ms"] for p in PERCENTILES}
     return figures
-
-
-async def _benchmark(
-    server: Server, model: Path, name: str, requests: Sequence[SampleRequest], concurrency: int
-) -> dict[str, Any]:
-    result: dict[str, Any] = await benchmark(
-        task_type=TaskType.GENERATION,
-        endpoint_type="openai-chat",
-        api_url=f"{server.url}/v1/chat/completions",
-        base_url=server.url,
-        model_id=name,
-        model_name=name,
-        tokenizer=tokenizer(model),
-        input_requests=list(requests),
-        logprobs=None,
-        request_rate=float("inf"),
-        burstiness=1.0,
-        disable_tqdm=True,
-        num_warmups=0,
-        profile=False,
-        selected_percentile_metrics=["ttft", "tpot"],
-        selected_percentiles=[float(p) for p in PERCENTILES],
-        ignore_eos=True,
-        goodput_config_dict={},
-        max_concurrency=concurrency,
-        lora_modules=None,
-        extra_headers={"Authorization": f"Bearer {API_KEY}"},
-        extra_body={"temperature": 0},
-        ready_check_timeout_sec=0,  # it would send a request of the workload before the workload
-    )
-    return result

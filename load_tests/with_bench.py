@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import gc
-import io
-import logging
 import uuid
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from vllm.benchmarks.datasets import SampleRequest
-from vllm.benchmarks.serve import TaskType, benchmark
 
 from load_tests.plan import Ask, fields, messages, question
 from load_tests.pool import Pool
 from load_tests.records import FAILED, FINISHED, Record
 from load_tests.scenario import Traffic
 from load_tests.target import Target
+from load_tests.vllm_bench import send
 
-logging.getLogger("vllm.benchmarks").setLevel(logging.ERROR)
 DRAIN = 60
 """Seconds after the last arrival at a rate for what is still under way."""
 
@@ -44,16 +38,19 @@ def run_bench(
     bound = traffic.seconds + (DRAIN if rate else 0)
     requests = [_request(target, ask, pool, traffic) for ask in plan]
     np.random.seed(0)  # of the arrivals
-    gc.collect()
-    gc.freeze()  # as vLLM's command does: no pauses of the client for what is long loaded
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            result = asyncio.run(asyncio.wait_for(_benchmark(target, requests, traffic, rate), bound))
+        result = send(
+            target.url,
+            target.model,
+            requests,
+            headers=target.headers,
+            users=None if rate else traffic.users,
+            rate=rate,
+            seconds=bound,
+        )
     except TimeoutError:
         error = f"not over after {bound:g} s"
         return [Record(idx, FAILED, error=error) for idx in range(len(plan))], bound
-    finally:
-        gc.unfreeze()
     return [_record(result, idx) for idx in range(len(plan))], result["duration"]
 
 
@@ -70,37 +67,6 @@ def _request(target: Target, ask: Ask, pool: Pool, traffic: Traffic) -> SampleRe
         chat_messages=messages(scene, ask.kind),
         request_overrides=body,
     )
-
-
-async def _benchmark(
-    target: Target, requests: Sequence[SampleRequest], traffic: Traffic, rate: float | None
-) -> dict[str, Any]:
-    result: dict[str, Any] = await benchmark(
-        task_type=TaskType.GENERATION,
-        endpoint_type="openai-chat",
-        api_url=f"{target.url}/v1/chat/completions",
-        base_url=target.url,
-        model_id=target.model,
-        model_name=target.model,
-        tokenizer=None,  # the server counts the tokens
-        input_requests=list(requests),
-        logprobs=None,
-        request_rate=rate or float("inf"),
-        burstiness=1.0,
-        disable_tqdm=True,
-        num_warmups=0,
-        profile=False,
-        selected_percentile_metrics=["ttft", "tpot", "itl", "e2el"],
-        selected_percentiles=[50.0, 90.0, 99.0],
-        ignore_eos=False,
-        goodput_config_dict={},
-        max_concurrency=None if rate else traffic.users,
-        lora_modules=None,
-        extra_headers=target.headers,
-        extra_body={"temperature": 0},
-        ready_check_timeout_sec=0,  # it would send a request of the plan before the plan
-    )
-    return result
 
 
 def _record(result: dict[str, Any], idx: int) -> Record:

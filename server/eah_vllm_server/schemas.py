@@ -30,11 +30,18 @@ def _read(value: Any) -> bool | EAHOptions | None:
         raise refusal(error) from error
 
 
+MAX_LENGTH_PENALTY = 50
+"""vLLM's beam search divides by length ** length_penalty: a million tokens to the 50th is as much as a float can hold."""
+
+
 def _refuse_huge_numbers(fields: Any) -> Any:
-    """Integers travel to the engine in 64 bits; vLLM answers 500 to some that do not fit (`top_k`)."""
+    """Integers travel to the engine in 64 bits; vLLM answers 500 to some that do not fit (`top_k`), and to 1 / 0."""
     for name, value in fields.items() if isinstance(fields, dict) else ():
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise VLLMValidationError(f"{name} does not fit into 64 bits: {shown(value)}", parameter=name)
+        if name == "length_penalty" and isinstance(value, int | float) and not abs(value) <= MAX_LENGTH_PENALTY:
+            bound = f"must lie between -{MAX_LENGTH_PENALTY} and {MAX_LENGTH_PENALTY}"
+            raise VLLMValidationError(f"{name} {bound}, got {shown(value)}", parameter=name)
     return fields
 
 

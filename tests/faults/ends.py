@@ -47,7 +47,7 @@ async def second_signal(subject: Subject, outcome: Outcome) -> None:
     outcome.check(await server.no_longer_healthy(), "/health still says 200")
     started = time.monotonic()
     server.tell(signal.SIGINT)
-    outcome.judge(await task, subject.asks, subject.expected)
+    outcome.judge(await task, subject.asks, subject.expected, torn_down=True)
     outcome.check(outcome.counts["broken"] > 0, "all was over before: this was not what the test is about")
     await _ended(subject, outcome, started, wanted_status=0, seconds=AT_ONCE_SECONDS)
 
@@ -80,10 +80,11 @@ async def killed_as_reports_are_fetched(subject: Subject, outcome: Outcome) -> N
 
 async def worker_killed(subject: Subject, outcome: Outcome) -> None:
     """SIGKILL to one of two tensor-parallel workers in the middle of streams."""
-    await _killed(subject, outcome, "Worker_TP1")
+    # vLLM's workers on a CPU share memory by name; one that is killed leaves it behind (docs/operations.md).
+    await _killed(subject, outcome, "Worker_TP1", may_leave="/dev/shm/vllm_dist_")
 
 
-async def _killed(subject: Subject, outcome: Outcome, title: str) -> None:
+async def _killed(subject: Subject, outcome: Outcome, title: str, *, may_leave: str | None = None) -> None:
     server = subject.server
     stalled = await Connection.open(subject.port)
     stalled.send(request_head(1000) + b"{")
@@ -97,7 +98,7 @@ async def _killed(subject: Subject, outcome: Outcome, title: str) -> None:
     outcome.check(outcome.counts["broken"] > 0, "all was over before: this was not what the test is about")
     outcome.check(await server.no_longer_healthy(), "/health still says 200")
     outcome.facts["seconds to /health not 200"] = time.monotonic() - started
-    await _ended(subject, outcome, started, wanted_status=1, seconds=DEATH_SECONDS)
+    await _ended(subject, outcome, started, wanted_status=1, seconds=DEATH_SECONDS, may_leave=may_leave)
     stalled.hang_up()
 
 
@@ -125,7 +126,13 @@ async def _begin(subject: Subject) -> asyncio.Task[list[Reply | None]]:
 
 
 async def _ended(
-    subject: Subject, outcome: Outcome, started: float, *, wanted_status: int, seconds: float = SECONDS_TO_END
+    subject: Subject,
+    outcome: Outcome,
+    started: float,
+    *,
+    wanted_status: int,
+    seconds: float = SECONDS_TO_END,
+    may_leave: str | None = None,
 ) -> None:
     status = await subject.server.ended()
     took = outcome.facts["seconds to the end"] = time.monotonic() - started
@@ -133,9 +140,7 @@ async def _ended(
     outcome.check(took <= seconds, f"it took {took:.1f} s to end")
     outcome.check((await get(subject.port, "/health")).status == 0, "something still answers")
     left = await subject.server.left_over()
-    # vLLM's workers on a CPU share memory by name; one that is killed leaves it behind (docs/operations.md).
-    of_the_group = [name for name in left if name.startswith("/dev/shm/vllm_dist_")]
-    if of_the_group and wanted_status:
-        outcome.facts["shared memory that a killed worker leaves"] = float(len(of_the_group))
-        left = [name for name in left if name not in of_the_group]
+    if may_leave is not None:
+        outcome.facts[f"{may_leave}* left"] = float(sum(name.startswith(may_leave) for name in left))
+        left = [name for name in left if not name.startswith(may_leave)]
     outcome.check(not left, f"left behind: {left}")

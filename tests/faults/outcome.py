@@ -30,10 +30,20 @@ class Outcome:
         if not kept:
             self.problems.append(f"{self.name}: {problem}")
 
-    def judge(self, replies: Iterable[Reply | None], asks: Iterable[Ask], expected: Iterable[Answer]) -> None:
-        """Count every reply; one that is wrong, or that never ended (None), breaks a promise."""
+    def judge(
+        self,
+        replies: Iterable[Reply | None],
+        asks: Iterable[Ask],
+        expected: Iterable[Answer],
+        *,
+        torn_down: bool = False,
+    ) -> None:
+        """Count every reply; one that is wrong, or that never ended (None), breaks a promise.
+
+        `torn_down`: the server was told not to wait, so an error may be plain text.
+        """
         for reply, one, answer in zip(replies, asks, expected, strict=True):
-            found = "hung" if reply is None else verdict(reply, one, answer)
+            found = "hung" if reply is None else verdict(reply, one, answer, torn_down=torn_down)
             self.counts[found.partition(":")[0]] += 1
             self.check(found in ("exact", "refused", "broken"), found)
 

@@ -32,10 +32,11 @@ FIELDS: dict[str, set[str]] = {
     "top_logprobs": set(),
     "prompt_logprobs": set(),
     "truncate_prompt_tokens": set(),
-    "priority": set(),
+    "priority": {"-7"},
+    "length_penalty": {"-7"},
     "max_completion_tokens": set(),
 }
-"""Numeric fields, and what wild values they take: a seed may be negative, a penalty large."""
+"""Numeric fields, and what wild values they take: a seed or a priority may be negative, a penalty large."""
 LOGPROBS = {"logprobs": True}
 SAYS: dict[str, tuple[str, ...]] = {
     "repetition_detection": ("pattern",),
@@ -49,6 +50,7 @@ ODD: dict[str, Any] = {
     "temperature": [2.1, -0.1, None],
     "top_p": [0, 1.1],
     "n": [0, 20_000],
+    "length_penalty": [51, -1e7],
     "max_tokens": [0],
     "top_logprobs": [-2, 21],
     "logprobs": ["dog", 7],
@@ -119,7 +121,7 @@ def cases() -> Iterator[Case]:
                 f"{field}: {name}",
                 "number",
                 as_json(chat(**{field: value, **more})),
-                EITHER if field == "priority" else FINE if fine else REFUSED,
+                FINE if fine else REFUSED,
                 () if fine else (field, *SAYS.get(field, ())),
             )
     for field, values in ODD.items():
