@@ -101,7 +101,7 @@ def main() -> None:
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    from eah_vllm_server.drain import DRAIN_SECONDS, asked_to_end
+    from eah_vllm_server.edge.drain import DRAIN_SECONDS, asked_to_end
     from eah_vllm_server.http_limits import read_limits
 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's own command does

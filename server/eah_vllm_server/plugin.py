@@ -25,9 +25,10 @@ class EAHEndpointPlugin:
         """Register the routes; those of a core path replace the core route."""
         # What fails while vLLM imports a plugin it only logs, and serves without it: so nothing of vLLM above.
         check(NAMES)
-        from eah_vllm_server import edge, other_routes, routes
-        from eah_vllm_server.gate import Gate, GateMiddleware
-        from eah_vllm_server.slow_clients import SlowClientsMiddleware
+        from eah_vllm_server import other_routes, routes
+        from eah_vllm_server.edge.gate import Gate, GateMiddleware
+        from eah_vllm_server.edge.protect import protect
+        from eah_vllm_server.edge.slow_clients import SlowClientsMiddleware
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
@@ -35,7 +36,7 @@ class EAHEndpointPlugin:
         # The last one added is the first to see a request: who has no key takes no place.
         app.add_middleware(SlowClientsMiddleware)
         app.add_middleware(GateMiddleware, gate=app.state.gate)
-        edge.protect(app)
+        protect(app)
 
     async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:
         """Called once the engine is up."""
@@ -43,8 +44,8 @@ class EAHEndpointPlugin:
 
         from eah_vllm.engine_config import engine_settings, identity
         from eah_vllm_server.collector import ReportCollector
-        from eah_vllm_server.drain import DrainingClient
-        from eah_vllm_server.gate import request_limit
+        from eah_vllm_server.edge.drain import DrainingClient
+        from eah_vllm_server.edge.gate import request_limit
         from eah_vllm_server.state import EAHState, served_model
 
         if not isinstance(engine_client, AsyncLLM):

@@ -9,7 +9,7 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
 from eah_vllm.options import EAHOptions, OptionError, parse_options, shown
-from eah_vllm_server.media_uuids import bind_uuids
+from eah_vllm_server.media.uuids import bind_uuids
 from eah_vllm_server.metrics import metrics
 
 
@@ -31,7 +31,7 @@ def _read(value: Any) -> bool | EAHOptions | None:
 
 
 MAX_LENGTH_PENALTY = 50
-"""vLLM's beam search divides by length ** length_penalty: a million tokens to the 50th is as much as a float can hold."""
+"""vLLM's beam search divides by length ** length_penalty: a million tokens to the 50th just fits into a float."""
 
 
 def _refuse_huge_numbers(fields: Any) -> Any:

@@ -89,7 +89,7 @@ COMMAND = (  # __main__.py
 )
 MEDIA = "vllm.multimodal.media"
 
-EDGE = (  # edge.py, api_key.py, http_limits.py, media.py, image_io.py, media_uuids.py
+EDGE = (  # edge/, media/, http_limits.py
     Name("vllm.entrypoints.launchers.app", "build_app", "limits and keys of the command line",
          code="app.state.args = args"),
     Name("vllm.engine.arg_utils", "EngineArgs", "limits of the HTTP server", fields="additional_config"),
@@ -143,7 +143,7 @@ EDGE = (  # edge.py, api_key.py, http_limits.py, media.py, image_io.py, media_uu
          fields="messages cache_salt"),
 )
 
-OPERATIONS = (  # gate.py, slow_clients.py, drain.py, __main__.py
+OPERATIONS = (  # edge/, __main__.py
     Name("vllm.config", "SchedulerConfig", "the queue limit", fields="max_num_queued_reqs max_num_seqs"),
     Name("vllm.config", "VllmConfig", "the queue limit", fields="scheduler_config shutdown_timeout"),
     Name("vllm.v1.engine.async_llm", "AsyncLLM", "requests end with their engine", fields="errored dead_error"),

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import uvicorn
-from eah_vllm_server.gate import Gate, GateMiddleware, request_limit
+from eah_vllm_server.edge.gate import Gate, GateMiddleware, request_limit
+from eah_vllm_server.edge.slow_clients import CONNECTION_SECONDS, SlowClientsMiddleware
 from eah_vllm_server.http_limits import HTTPLimits
-from eah_vllm_server.slow_clients import CONNECTION_SECONDS, SlowClientsMiddleware
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from vllm.config import SchedulerConfig

@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eah_vllm_server.gate import refusals
+from eah_vllm_server.edge.gate import refusals
 from eah_vllm_server.http_limits import HTTPLimits
 
 CONNECTION_SECONDS = 3

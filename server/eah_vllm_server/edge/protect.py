@@ -3,13 +3,13 @@
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from eah_vllm_server.answer_headers import AnswerHeaders
-from eah_vllm_server.api_key import KeyForEveryPath, api_keys
-from eah_vllm_server.body_limit import BodyLimit
-from eah_vllm_server.errors import http_error
+from eah_vllm_server.edge.answer_headers import AnswerHeaders
+from eah_vllm_server.edge.api_key import KeyForEveryPath, api_keys
+from eah_vllm_server.edge.body_limit import BodyLimit
+from eah_vllm_server.edge.errors import http_error
 from eah_vllm_server.http_limits import read_limits
-from eah_vllm_server.media import install_media_connector
-from eah_vllm_server.pixel_budget import BudgetPerRequest
+from eah_vllm_server.media.connector import install_media_connector
+from eah_vllm_server.media.pixel_budget import BudgetPerRequest
 
 # They load scripts from elsewhere, or hold scripts themselves; /openapi.json says the same.
 DOC_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})

@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 
-from eah_vllm_server.errors import error_response
+from eah_vllm_server.edge.errors import error_response
 
 # Probes and Prometheus carry no key. `/metrics` names the model and counts requests; keep it off public networks.
 OPEN_PATHS = frozenset({"/health", "/ping", "/metrics", "/metrics/", "/version", "/load"})

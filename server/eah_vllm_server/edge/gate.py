@@ -15,7 +15,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eah_vllm_server.errors import error_response
+from eah_vllm_server.edge.errors import error_response
 
 if TYPE_CHECKING:
     from vllm.config import SchedulerConfig

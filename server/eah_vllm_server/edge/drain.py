@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import State
 
-from eah_vllm_server.gate import Gate
+from eah_vllm_server.edge.gate import Gate
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from eah_vllm_server.addresses import Network, URLRefused, check_address, check_url
+from eah_vllm_server.media.addresses import Network, URLRefused, check_address, check_url
 
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 64 * 1024

@@ -15,11 +15,11 @@ from vllm.multimodal.media.base import MediaIO
 from vllm.multimodal.media.connector import global_thread_pool
 from vllm.multimodal.media.image import ImageMediaIO
 
-from eah_vllm_server.addresses import Network, URLRefused
-from eah_vllm_server.fetch import FetchFailed, FetchRules, fetch
 from eah_vllm_server.http_limits import HTTPLimits
-from eah_vllm_server.image_io import CheckedImageIO
-from eah_vllm_server.pixel_budget import REQUEST_BUDGET, PixelBudget
+from eah_vllm_server.media.addresses import Network, URLRefused
+from eah_vllm_server.media.fetch import FetchFailed, FetchRules, fetch
+from eah_vllm_server.media.image_io import CheckedImageIO
+from eah_vllm_server.media.pixel_budget import REQUEST_BUDGET, PixelBudget
 
 logger = init_logger(__name__)
 T = TypeVar("T")

@@ -1,16 +1,16 @@
 """vLLM's picture reader behind checks of its own."""
 
 import binascii
-from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
+import pybase64
 from vllm.exceptions import VLLMError, VLLMValidationError
 from vllm.multimodal.media.base import MediaIO
 
 from eah_vllm_server.http_limits import HTTPLimits
-from eah_vllm_server.image_check import ImageRefused, check_image, load_png
-from eah_vllm_server.pixel_budget import PixelBudget
+from eah_vllm_server.media.image_check import ImageRefused, check_image, load_png
+from eah_vllm_server.media.pixel_budget import PixelBudget
 
 
 def refused(why: str) -> VLLMValidationError:
@@ -51,7 +51,7 @@ class CheckedImageIO(MediaIO[Any]):
         if not media_type.lower().startswith("image/"):
             raise refused("the data: URL must say that it holds an image: data:image/png;base64,...")
         try:
-            decoded = b64decode(data, validate=True)
+            decoded = pybase64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
             raise refused("its base64 is broken") from error
         return self.load_bytes(decoded)

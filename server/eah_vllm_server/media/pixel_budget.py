@@ -5,7 +5,7 @@ from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from eah_vllm_server.image_check import ImageRefused
+from eah_vllm_server.media.image_check import ImageRefused
 
 
 class PixelBudget:

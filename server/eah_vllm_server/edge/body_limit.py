@@ -5,7 +5,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from eah_vllm_server.errors import error_response
+from eah_vllm_server.edge.errors import error_response
 
 ITEM_MARKS = (b",", b"[", b"{")
 """A JSON body has no more values than these bytes, and one; they are also in strings, but not in base64."""

@@ -1,0 +1,1 @@
+"""Around vLLM's app: limits, keys, the queue, slow clients, the end of the server."""
