@@ -12,6 +12,7 @@ import os
 import pstats
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def _tell(stats: dict[Function, Any], eah: bool, requests: int, lines: int) -> N
     per_request = 1000 / requests
     ours = 0.0
     own: dict[str, tuple[float, int]] = {}
+    files: Counter[str] = Counter()
     for function, (_, calls, total, _, callers) in stats.items():
         is_ours = function[0].startswith(OURS)
         is_vllms = not is_ours and (VLLM in function[0] or function[2] == INHERITED)
@@ -103,17 +105,24 @@ def _tell(stats: dict[Function, Any], eah: bool, requests: int, lines: int) -> N
             ours -= cumulative * (is_vllms and caller_is_ours)
             if caller_is_ours and not is_ours and not is_vllms:
                 own[f"{_name(caller)} -> {function[2]}"] = (cumulative, times)
+                files[_file(caller)] += cumulative
         if is_ours:
             own[_name(function)] = (total, calls)
+            files[_file(function)] += total
     name = "on" if eah else "off"
     sys.stdout.write(f"\nEAH {name}, under the profiler: {ours * per_request:.3f} ms a request are ours\n")
+    for name, spent in files.most_common():
+        sys.stdout.write(f"  {spent * per_request:8.3f} ms  {name}\n")
     for name, (spent, calls) in sorted(own.items(), key=lambda item: -item[1][0])[:lines]:
         sys.stdout.write(f"  {spent * per_request:8.3f} ms  {calls / requests:8.2f} calls  {name}\n")
 
 
+def _file(function: Function) -> str:
+    return function[0].removeprefix(str(ROOT) + os.sep)
+
+
 def _name(function: Function) -> str:
-    path, line, name = function
-    return f"{path.removeprefix(str(ROOT) + os.sep)}:{line} {name}"
+    return f"{_file(function)}:{function[1]} {function[2]}"
 
 
 if __name__ == "__main__":
