@@ -5,6 +5,7 @@ import hashlib
 from typing import Any
 
 from vllm.config import VllmConfig
+from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
@@ -55,10 +56,17 @@ def _prefix_key(request: Request, fingerprint: str) -> str:
     return prefix_key(fingerprint, request.cache_salt or "", lora, (request.prompt_token_ids or [])[:end], contents)
 
 
+def _asks_for_eah(request: Request) -> bool:
+    params = request.sampling_params
+    return params is not None and RECORD_FIELD in (params.extra_args or {})  # put there by `isolate`
+
+
 class EAHSchedulerMixin:
     """Put before a scheduler class in the method resolution order."""
 
     vllm_config: VllmConfig
+    running: list[Request]
+    encoder_cache_manager: EncoderCacheManager
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,6 +78,39 @@ class EAHSchedulerMixin:
         """Isolate, then queue."""
         isolate(request, self.eah_defaults, self.eah_shape, self.eah_records)
         return super().add_request(request)  # type: ignore[misc]
+
+    def _try_schedule_encoder_inputs(
+        self,
+        request: Request,
+        num_computed_tokens: int,
+        num_new_tokens: int,
+        encoder_compute_budget: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """VLLM's; but a prompt waits for room in the encoder's cache, where vLLM splits it before its picture.
+
+        It never waits for an engine that has nothing else to do.
+        """
+        stop = num_computed_tokens + num_new_tokens
+        is_whole = stop >= request.num_prompt_tokens
+        if self.running and is_whole and _asks_for_eah(request):
+            needed = self._embeddings_needed(request, num_computed_tokens)
+            if needed > min(encoder_compute_budget, self.encoder_cache_manager.num_freeable_slots):
+                num_new_tokens = 0
+        return super()._try_schedule_encoder_inputs(  # type: ignore[misc]
+            request, num_computed_tokens, num_new_tokens, encoder_compute_budget, *args, **kwargs
+        )
+
+    def _embeddings_needed(self, request: Request, start: int) -> int:
+        """Of pictures that no other request holds in the encoder's cache: such a one may be evicted meanwhile."""
+        held = self.encoder_cache_manager.cached
+        needed = {
+            feature.identifier: feature.mm_position.get_num_embeds()
+            for feature in request.mm_features
+            if feature.mm_position.offset + feature.mm_position.length > start and not held.get(feature.identifier)
+        }
+        return sum(needed.values())
 
     def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:
         """Also forget the recorded heads: the weights may have changed."""
