@@ -27,7 +27,7 @@ FIELDS: dict[str, set[str]] = {
     "seed": {"-7"},
     "presence_penalty": set(),
     "frequency_penalty": set(),
-    "repetition_penalty": {"10^30"},
+    "repetition_penalty": set(),
     "min_tokens": set(),
     "top_logprobs": set(),
     "prompt_logprobs": set(),
@@ -36,7 +36,7 @@ FIELDS: dict[str, set[str]] = {
     "length_penalty": {"-7"},
     "max_completion_tokens": set(),
 }
-"""Numeric fields, and what wild values they take: a seed or a priority may be negative, a penalty large."""
+"""Numeric fields, and what wild values they take: a seed, a priority or a penalty may be negative."""
 LOGPROBS = {"logprobs": True}
 SAYS: dict[str, tuple[str, ...]] = {
     "repetition_detection": ("pattern",),
