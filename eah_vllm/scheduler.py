@@ -92,9 +92,9 @@ class EAHSchedulerMixin:
 
         It never waits for an engine that has nothing else to do.
         """
-        stop = num_computed_tokens + num_new_tokens
-        is_whole = stop >= request.num_prompt_tokens
-        if self.running and is_whole and _asks_for_eah(request):
+        # A prompt that this step would compute to its end; a request that decodes comes here too.
+        is_whole = num_computed_tokens < request.num_prompt_tokens <= num_computed_tokens + num_new_tokens
+        if is_whole and self.running and _asks_for_eah(request):
             needed = self._embeddings_needed(request, num_computed_tokens)
             if needed > min(encoder_compute_budget, self.encoder_cache_manager.num_freeable_slots):
                 num_new_tokens = 0
