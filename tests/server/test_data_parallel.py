@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.server.serving import API_KEY, SMALL, Server, free_port, image_messag
 
 EAH = {"layer": 1, "relative_threshold": 1.5}
 NUM_CLIENTS = 16
+SECONDS_UNTIL_BOTH = 300
 CHAT_PROMPT = "USER: <image>\nPlease describe this image in detail. ASSISTANT:"
 
 
@@ -76,8 +78,13 @@ def server(unusual_checkpoint: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def clients(server: Server) -> Iterator[list[Client]]:
-    """An API process with few open connections takes the next one, so these are spread over both."""
+    """Spread over both API processes: whichever is free takes a connection; one may be ready late."""
     clients = [Client(server) for _ in range(NUM_CLIENTS)]
+    deadline = time.monotonic() + SECONDS_UNTIL_BOTH
+    while len({client.process for client in clients}) == 1 and time.monotonic() < deadline:
+        clients.pop(0).close()
+        time.sleep(1)
+        clients.append(Client(server))
     assert len({client.process for client in clients}) == 2, "all connections went to one API process"
     yield clients
     for client in clients:
