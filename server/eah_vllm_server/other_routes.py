@@ -4,13 +4,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, model_validator
-from vllm.entrypoints.anthropic.api_router import create_messages
-from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
+from vllm.entrypoints.anthropic.api_router import count_tokens, create_messages
+from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest, AnthropicMessagesRequest
 from vllm.entrypoints.openai.chat_completion.api_router import create_batch_chat_completion
 from vllm.entrypoints.openai.chat_completion.protocol import BatchChatCompletionRequest
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.exceptions import VLLMValidationError
 
+from eah_vllm_server.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media.uuids import bind_uuids
 
 router = APIRouter()
@@ -31,6 +32,14 @@ class NoEAHMessagesRequest(AnthropicMessagesRequest):
 
     eah: RefusedField = None
 
+    _check_blocks = model_validator(mode="before")(check_blocks)
+
+
+class CheckedCountTokensRequest(AnthropicCountTokensRequest):
+    """`POST /v1/messages/count_tokens`."""
+
+    _check_blocks = model_validator(mode="before")(check_blocks)
+
 
 class NoEAHBatchRequest(BatchChatCompletionRequest):
     """`POST /v1/chat/completions/batch`."""
@@ -44,6 +53,12 @@ class NoEAHBatchRequest(BatchChatCompletionRequest):
 async def messages(request: NoEAHMessagesRequest, raw_request: Request) -> Any:
     """VLLM's Anthropic-style messages."""
     return await create_messages(request, raw_request)
+
+
+@router.post("/v1/messages/count_tokens", dependencies=[Depends(validate_json_request)])
+async def count_tokens_of_messages(request: CheckedCountTokensRequest, raw_request: Request) -> Any:
+    """VLLM's count of the tokens of Anthropic-style messages."""
+    return await count_tokens(request, raw_request)
 
 
 @router.post("/v1/chat/completions/batch", dependencies=[Depends(validate_json_request)])

@@ -46,11 +46,15 @@ class EAHEndpointPlugin:
         from eah_vllm_server.collector import ReportCollector
         from eah_vllm_server.edge.drain import DrainingClient
         from eah_vllm_server.edge.gate import request_limit
+        from eah_vllm_server.media.checked_renderer import check_messages_of_all_routes
+        from eah_vllm_server.media.processor_cache import send_pictures_each_time
         from eah_vllm_server.state import EAHState, served_model
 
         if not isinstance(engine_client, AsyncLLM):
             raise RuntimeError("eah: the endpoint plugin needs vLLM's AsyncLLM engine")
         vllm_config = engine_client.vllm_config
+        send_pictures_each_time(engine_client.renderer)
+        check_messages_of_all_routes(state.online_renderer, embeddings=args.enable_mm_embeds)
         names = tuple(base.name for base in state.openai_serving_models.base_model_paths)
         collector = ReportCollector(engine_client, metrics())
         state.eah = EAHState(

@@ -97,3 +97,18 @@ class Trap:
 
     def __exit__(self, *exc: object) -> None:
         self._socket.close()
+
+
+class Silent(Trap):
+    """A port that takes connections and never says a word."""
+
+    def _listen(self) -> None:
+        held = []
+        while True:
+            try:
+                held.append(self._socket.accept()[0])
+            except OSError:
+                break  # closed
+            self.visits += 1
+        for connection in held:
+            connection.close()

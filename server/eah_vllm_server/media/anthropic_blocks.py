@@ -1,0 +1,52 @@
+"""What the blocks of an Anthropic message may hold.
+
+vLLM leaves the blocks inside a tool's result unread, and drops those that it does not know and pictures whose source it
+does not know, without a word.
+"""
+
+from typing import Any
+
+from vllm.exceptions import VLLMValidationError
+
+from eah_vllm.options import shown
+
+IN_TOOL_RESULTS = ("text", "image", "tool_reference")
+SOURCES = ("base64", "url")
+
+
+def check_blocks(request: Any) -> Any:
+    """Check the blocks of a messages request that pydantic has not read yet; returns the request.
+
+    Raises:
+        VLLMValidationError: a block, or a picture's source, that would be dropped.
+    """
+    messages = request.get("messages") if isinstance(request, dict) else None
+    for message in messages if isinstance(messages, list) else ():
+        for block in _objects(message.get("content") if isinstance(message, dict) else None):
+            _check_source(block)
+            if block.get("type") != "tool_result":
+                continue
+            for inner in _objects(block.get("content")):
+                kind = inner.get("type")
+                if kind not in IN_TOOL_RESULTS:
+                    known = ", ".join(IN_TOOL_RESULTS)
+                    _refuse("type", f"{shown(kind)} is no block of a tool's result; known are {known}")
+                _check_source(inner)
+    return request
+
+
+def _objects(content: Any) -> list[dict[str, Any]]:
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
+
+
+def _check_source(block: dict[str, Any]) -> None:
+    if block.get("type") != "image":
+        return
+    source = block.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    if kind not in SOURCES:
+        _refuse("source", f"a picture's source must be of type {' or '.join(SOURCES)}, got {shown(kind)}")
+
+
+def _refuse(parameter: str, message: str) -> None:
+    raise VLLMValidationError(f"{parameter}: {message}", parameter=parameter)

@@ -1,0 +1,46 @@
+"""Stands before vLLM's renderer, which makes prompts of messages for every route: checks what HTTP clients sent."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from eah_vllm_server.media.content_parts import check_message
+
+if TYPE_CHECKING:
+    from vllm.renderers import BaseRenderer
+    from vllm.renderers.online_renderer import OnlineRenderer
+
+
+class CheckedRenderer:
+    """vLLM's renderer; messages reach it only when their content is what the HTTP API documents.
+
+    Chat completions, their batches, responses, messages, `/tokenize`, `/invocations` and the routes that vLLM has for
+    some models and options all render through one object, so a route cannot be forgotten.
+    """
+
+    def __init__(self, renderer: "BaseRenderer[Any]", *, embeddings: bool) -> None:
+        self._renderer = renderer
+        self._embeddings = embeddings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._renderer, name)
+
+    async def render_chat_async(self, conversations: Sequence[list[Any]], *args: Any, **kwargs: Any) -> Any:
+        """Check every message, then let vLLM render.
+
+        Raises:
+            VLLMValidationError: a content part that no client may send; answered with 400.
+        """
+        for conversation in conversations:
+            for message in conversation:
+                check_message(message, embeddings=self._embeddings)
+        return await self._renderer.render_chat_async(conversations, *args, **kwargs)
+
+
+def check_messages_of_all_routes(online_renderer: "OnlineRenderer", *, embeddings: bool) -> None:
+    """Let every route of this server render through a `CheckedRenderer`.
+
+    Args:
+        online_renderer: `app.state.online_renderer`, which all of vLLM's handlers share.
+        embeddings: whether the server was started with `--enable-mm-embeds`.
+    """
+    online_renderer.renderer = CheckedRenderer(online_renderer.renderer, embeddings=embeddings)  # type: ignore[assignment]

@@ -1,0 +1,94 @@
+"""What a content part of a message may hold, when it comes over HTTP.
+
+vLLM's parts are made for programs as well: some name a Python object (`image_pil`), and a text in such a place is
+opened or fetched by the model's processor, past every rule for media. So only the parts that the HTTP API documents
+are let through, and their values must be what it documents.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+from PIL import Image
+from vllm.exceptions import VLLMValidationError
+
+from eah_vllm.options import shown
+
+TEXT_TYPES = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "tool_reference"})
+URL_TYPES = {"image_url": "image_url", "input_image": "image_url", "audio_url": "audio_url", "video_url": "video_url"}
+"""Type of a part -> the field that holds its URL, as a text or as `{"url": text}`."""
+AUDIO = "input_audio"
+EMBEDDING_TYPES = frozenset({"image_embeds", "audio_embeds", "video_embeds"})
+"""Only on a server that was started with `--enable-mm-embeds`."""
+OBJECT_FIELD = "image_pil"
+"""vLLM's own code puts pictures that it has read already into this field; no JSON can hold one."""
+NEVER = frozenset({OBJECT_FIELD, "prompt_embeds"})
+DOCUMENTED = TEXT_TYPES | URL_TYPES.keys() | {AUDIO}
+
+
+def check_message(message: Any, *, embeddings: bool) -> None:
+    """Check the content of one chat message, as vLLM's renderer is about to get it.
+
+    vLLM's request models leave `content` as an iterator that can be read once; it becomes a list here.
+
+    Args:
+        message: a message; what is no mapping is left to vLLM to refuse.
+        embeddings: whether the server takes embeddings in place of media.
+
+    Raises:
+        VLLMValidationError: a part of another kind, or a value that its kind does not have.
+    """
+    if not isinstance(message, dict) or not isinstance(content := message.get("content"), Iterable):
+        return
+    if isinstance(content, str):
+        return
+    parts = message["content"] = list(content)
+    for part in parts:
+        if isinstance(part, Mapping):
+            _check_part(part, embeddings)
+        elif not isinstance(part, str):
+            _refuse("content", f"a part of a message must be an object with a type, got {shown(part)}")
+
+
+def _check_part(part: Mapping[str, Any], embeddings: bool) -> None:
+    kind = part.get("type")
+    allowed = DOCUMENTED | EMBEDDING_TYPES if embeddings else DOCUMENTED
+    if OBJECT_FIELD in (kind, *part) and isinstance(part.get(OBJECT_FIELD), Image.Image):
+        return
+    # vLLM looks at the fields, and not at the type, where there is no type or where the part has a name (`uuid`).
+    for field in (EMBEDDING_TYPES | NEVER) - allowed:
+        if field in part or field == kind:
+            _refuse(field, f"this server takes no {field} in a message; {_known(allowed)}")
+    if kind is not None and (not isinstance(kind, str) or kind not in allowed):
+        _refuse("type", f"{shown(kind)} is no type of a content part; {_known(allowed)}")
+    for field in set(URL_TYPES.values()) & part.keys():
+        _check_url(field, part[field])
+    for field in EMBEDDING_TYPES & part.keys():
+        _check_embeddings(field, part[field])
+    if AUDIO in part and not _texts(part[AUDIO], needed="data"):
+        _refuse(AUDIO, f'must be {{"data": BASE64, "format": "wav"}}, got {shown(part[AUDIO])}')
+
+
+def _check_url(field: str, value: Any) -> None:
+    url = value.get("url") if isinstance(value, Mapping) else value
+    # None: the picture was sent before, and is asked for by its name (`uuid`).
+    if url is not None and not isinstance(url, str):
+        _refuse(field, f'must be a URL, or {{"url": URL}}, got {shown(value)}')
+
+
+def _check_embeddings(field: str, value: Any) -> None:
+    if not (value is None or isinstance(value, str) or _texts(value)):
+        _refuse(field, f"must be the base64 of a .npy file, or an object of such texts, got {shown(value)}")
+
+
+def _texts(value: Any, needed: str | None = None) -> bool:
+    if not isinstance(value, Mapping) or (needed is not None and needed not in value):
+        return False
+    return all(isinstance(text, str) for text in value.values())
+
+
+def _known(allowed: Iterable[str]) -> str:
+    return f"the types of parts are {', '.join(sorted(allowed))}"
+
+
+def _refuse(field: str, message: str) -> NoReturn:
+    raise VLLMValidationError(f"{field}: {message}", parameter=field)
