@@ -143,6 +143,33 @@ EDGE = (  # edge/, media/, http_limits.py
          fields="messages cache_salt"),
 )
 
+PARTS = (  # media/content_parts.py, media/checked_renderer.py, media/processor_cache.py, media/anthropic_blocks.py
+    Name("vllm.entrypoints.launchers.api_server.app_state", "init_app_state", "every route renders through one object",
+         code="state.online_renderer = OnlineRenderer("),
+    Name("vllm.renderers.online_renderer", "OnlineRenderer", "content parts", fields="renderer"),
+    Name("vllm.renderers.online_renderer", "OnlineRenderer.preprocess_chat", "content parts",
+         reads="render_chat_async"),
+    Name("vllm.renderers.base", "BaseRenderer.render_chat_async", "content parts", calls="conversations, chat_params",
+         awaited=True),
+    Name("vllm.renderers.chat_utils", "MM_PARSER_MAP", "the types of content parts"),
+    Name("vllm.engine.arg_utils", "EngineArgs", "content parts", fields="enable_mm_embeds"),
+    Name("vllm.v1.engine.async_llm", "AsyncLLM", "pictures are sent each time", fields="renderer"),
+    Name("vllm.renderers.base", "BaseRenderer", "pictures are sent each time",
+         fields="model_config mm_processor_cache _mm_processor_cache"),
+    Name("vllm.renderers.base", "BaseRenderer._process_multimodal", "pictures are sent each time",
+         reads="_mm_processor_cache"),
+    Name("vllm.multimodal.cache.base", "MultiModalProcessorOnlyCache", "pictures are sent each time"),
+    Name("vllm.multimodal.cache.base", "MultiModalProcessorOnlyCache.__init__", "pictures are sent each time",
+         calls="model_config"),
+    Name("vllm.multimodal.cache.lru", "LruKeyReplicatedSenderCache", "pictures are sent each time"),
+    Name("vllm.multimodal.cache.lru", "LruKeyReplicatedReceiverCache.get_and_update_item",
+         "pictures are sent each time", calls="mm_item, mm_hash"),
+    Name("vllm.entrypoints.anthropic.api_router", "count_tokens", "blocks of messages", calls="request, raw_request",
+         awaited=True),
+    Name("vllm.entrypoints.anthropic.api_router", "", "blocks of messages", reads="/v1/messages/count_tokens"),
+    Name("vllm.entrypoints.anthropic.protocol", "AnthropicCountTokensRequest", "blocks of messages"),
+)
+
 OPERATIONS = (  # edge/, __main__.py
     Name("vllm.config", "SchedulerConfig", "the queue limit", fields="max_num_queued_reqs max_num_seqs"),
     Name("vllm.config", "VllmConfig", "the queue limit", fields="scheduler_config shutdown_timeout"),
@@ -159,7 +186,7 @@ OPERATIONS = (  # edge/, __main__.py
 )
 # fmt: on
 
-NAMES = PLUGIN + ROUTES + COMMAND + EDGE + OPERATIONS
+NAMES = PLUGIN + ROUTES + COMMAND + EDGE + PARTS + OPERATIONS
 
 if __name__ == "__main__":
     main(NAMES)

@@ -16,7 +16,7 @@ from tests.fuzz.result import render, save
 from tests.fuzz.run import run
 from tests.fuzz.schema import check_schema
 from tests.fuzz.target import Target
-from tests.fuzz.watch import Trap
+from tests.fuzz.watch import Silent, Trap
 from tests.server.serving import API_KEY, Server
 from tests.soak.server import FEW_KERNELS
 
@@ -36,11 +36,11 @@ def main() -> int:
     parser.add_argument("--examples", type=int, default=25, help="of schemathesis, for each operation; 0: none")
     parser.add_argument("--out", type=Path, default=Path("build/fuzz/fuzz.json"))
     arguments = parser.parse_args()
-    with Trap() as trap, _target(arguments.base_url, arguments.api_key) as target:
-        written = [case for case in corpus(trap.port) if arguments.only in case.name]
+    with Trap() as trap, Silent() as silent, _target(arguments.base_url, arguments.api_key) as target:
+        written = [case for case in corpus(trap.port, silent.port) if arguments.only in case.name]
         count = arguments.count or len(written) + (0 if arguments.only else MUTATED)
         cases = choose(written, count, arguments.seed)
-        fuzz = run(target, trap, cases, partial(tqdm, unit="request", mininterval=2))
+        fuzz = run(target, (trap, silent), cases, partial(tqdm, unit="request", mininterval=2))
         found = check_schema(target, arguments.examples, arguments.seed) if arguments.examples else None
         if found is not None:
             fuzz.problems += found.violations

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.fuzz.pictures import png, url
+
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 RESPONSES = "/v1/responses"
@@ -23,6 +25,8 @@ NO_ANSWER = (None, 400, 408)
 """A request that never ends: closing the connection is an answer."""
 
 DESCRIBE = "Please describe this image in detail."
+GOOD_URL = url(png())
+"""The good picture as `chat` and `show` send it; `tests.fuzz.fresh` puts new ones in its place."""
 JSON_TYPE = ("Content-Type", "application/json")
 Body = bytes | Callable[[], bytes]
 
@@ -80,8 +84,9 @@ def as_json(body: Any) -> bytes:
 
 
 def chat(**fields: Any) -> dict[str, Any]:
-    """A small good chat request with some fields replaced; `...` leaves one out."""
-    body = {"model": "scenes", "messages": [{"role": "user", "content": "is there a dog ?"}]}
+    """A small good chat request with a picture, some fields replaced; `...` leaves one out."""
+    parts = [{"type": "image_url", "image_url": {"url": GOOD_URL}}, {"type": "text", "text": "is there a dog ?"}]
+    body = {"model": "scenes", "messages": [{"role": "user", "content": parts}]}
     body |= {"max_tokens": 2, "temperature": 0} | fields
     return {name: value for name, value in body.items() if value is not ...}
 

@@ -12,6 +12,7 @@ from tests.fuzz import (
     message_cases,
     name_cases,
     option_cases,
+    part_cases,
     picture_cases,
     route_cases,
     sampling_cases,
@@ -27,11 +28,12 @@ LARGE = ("bomb", "body", "shape")
 """Categories whose requests are large, for the client too."""
 
 
-def corpus(trap_port: int) -> list[Case]:
+def corpus(trap_port: int, silent_port: int) -> list[Case]:
     """The cases that are written down; the same ones every time.
 
     Args:
         trap_port: where a listener counts who follows an address that nobody should follow.
+        silent_port: where another one takes connections and never answers.
     """
     modules = (
         picture_cases,
@@ -49,7 +51,7 @@ def corpus(trap_port: int) -> list[Case]:
         length_cases,
     )
     written = [case for module in modules for case in module.cases()]
-    return unique([*written, *url_cases.cases(trap_port)])
+    return unique([*written, *url_cases.cases(trap_port), *part_cases.cases(trap_port, silent_port)])
 
 
 def choose(cases: Sequence[Case], count: int, seed: int) -> list[Case]:

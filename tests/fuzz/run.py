@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tests.fuzz.case import FINE, Case, as_json, show
+from tests.fuzz.fresh import with_fresh_picture
 from tests.fuzz.good import KINDS, Reference, ask, reference
 from tests.fuzz.pictures import OTHER, encode, scene, url
 from tests.fuzz.target import Target
@@ -67,9 +68,12 @@ def prepare(target: Target) -> tuple[Reference, str]:
 
 
 def run(
-    target: Target, trap: Trap, cases: Sequence[Case], progress: Callable[[Iterable[Case]], Iterable[Case]] = iter
+    target: Target,
+    traps: Sequence[Trap],
+    cases: Sequence[Case],
+    progress: Callable[[Iterable[Case]], Iterable[Case]] = iter,
 ) -> Fuzz:
-    """Send all of them, one at a time."""
+    """Send all of them, one at a time; nobody may visit the traps."""
     fuzz, (good, text) = Fuzz(), prepare(target)
     memory = target.memory()
     at_start = memory.resident() if memory else 0.0
@@ -82,8 +86,8 @@ def run(
             break
     good.check("on", target.ask(ask("on")))
     _add_facts(fuzz, good, memory, at_start)
-    if trap.visits:
-        fuzz.problems.append(f"the server followed an address to this machine {trap.visits} times")
+    if visits := sum(trap.visits for trap in traps):
+        fuzz.problems.append(f"the server followed an address to this machine {visits} times")
     return fuzz
 
 
@@ -93,11 +97,14 @@ def one(
     """One case and the good request behind it."""
     if memory:
         memory.forget_peak()
+    case, same_picture = with_fresh_picture(case)
     reply = target.ask(case)
     outcome = Outcome(case, reply.status, reply.seconds, reply.message())
     outcome.peak = memory.peak() - at_start if memory else 0.0
     outcome.violations += problems(case, reply, text)
     outcome.violations += _too_slow(target, case, reply, good)
+    if same_picture is not None and (again := target.ask(same_picture)).status != 200:
+        outcome.violations.append(f"the next request with its picture got {again.status} {again.message()!r}")
     outcome.violations += good.check(kind, target.ask(ask(kind)))
     log = target.new_log()
     outcome.traces, outcome.log_bytes = log.count(TRACE), len(log)

@@ -17,7 +17,7 @@ from tests.fuzz.result import render
 from tests.fuzz.run import one, prepare, run
 from tests.fuzz.schema import check_schema
 from tests.fuzz.target import Target
-from tests.fuzz.watch import Trap, log_violations
+from tests.fuzz.watch import Silent, Trap, log_violations
 from tests.server.serving import Server
 from tests.soak.server import FEW_KERNELS
 
@@ -31,20 +31,21 @@ def target() -> Iterator[Target]:
 
 
 def test_corpus_is_large_and_the_same_every_time() -> None:
-    names = [case.name for case in corpus(1)]
+    names = [case.name for case in corpus(1, 2)]
     assert len(names) >= 200
-    assert names == [case.name for case in corpus(1)]
-    first, second = (choose(corpus(1), COUNT, seed=0) for _ in range(2))
+    assert names == [case.name for case in corpus(1, 2)]
+    first, second = (choose(corpus(1, 2), COUNT, seed=0) for _ in range(2))
     assert [case.name for case in first] == [case.name for case in second]
-    assert {case.category for case in first} == {case.category for case in corpus(1)}
+    assert {case.category for case in first} == {case.category for case in corpus(1, 2)}
 
 
 def test_hostile_requests(target: Target) -> None:
-    with Trap() as trap:
-        small = [case for case in corpus(trap.port) if case.category not in LARGE]
-        large = [case for case in corpus(trap.port) if case.category in LARGE]
+    with Trap() as trap, Silent() as silent:
+        written = corpus(trap.port, silent.port)
+        small = [case for case in written if case.category not in LARGE]
+        large = [case for case in written if case.category in LARGE]
         cases = choose(small, COUNT - 12, seed=0) + choose(large, 12, seed=0)
-        fuzz = run(target, trap, cases)
+        fuzz = run(target, (trap, silent), cases)
     sys.stdout.write(render(fuzz))
     assert len(fuzz.outcomes) == len(cases)
     assert fuzz.violations() == []

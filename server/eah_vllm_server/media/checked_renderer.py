@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from eah_vllm_server.media.content_parts import check_message
 
 if TYPE_CHECKING:
-    from vllm.renderers import BaseRenderer
+    from vllm.renderers.base import BaseRenderer
     from vllm.renderers.online_renderer import OnlineRenderer
 
 

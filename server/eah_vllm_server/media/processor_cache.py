@@ -16,7 +16,7 @@ from vllm.multimodal.cache.base import MultiModalProcessorOnlyCache
 from vllm.multimodal.cache.lru import LruKeyReplicatedSenderCache
 
 if TYPE_CHECKING:
-    from vllm.renderers import BaseRenderer
+    from vllm.renderers.base import BaseRenderer
 
 
 def send_pictures_each_time(renderer: "BaseRenderer[Any]") -> None:
