@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from vllm.config import VllmConfig
 from vllm.distributed import (
+    get_pp_group,
     get_tensor_model_parallel_rank,
     get_tensor_model_parallel_world_size,
     tensor_model_parallel_all_reduce,
@@ -178,3 +179,17 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
         attention.impl = wrapped
     if not intervention.local_layers:
         raise RuntimeError(f"EAH (eah_vllm) cannot run here: no attention layer's name starts with {prefix!r}.")
+    intervention.unsupported_layers = _of_all_stages(intervention.unsupported_layers)
+
+
+def _of_all_stages(layers: set[int]) -> set[int]:
+    """The union over the pipeline stages, each of which builds its part of the model now.
+
+    A request is changed in all of its layers or in none, so every stage must know what the others cannot do.
+    """
+    stages = get_pp_group()
+    if stages.world_size == 1:
+        return layers
+    gathered: list[set[int]] = [set()] * stages.world_size
+    torch.distributed.all_gather_object(gathered, layers, group=stages.cpu_group)
+    return set().union(*gathered)

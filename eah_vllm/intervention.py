@@ -44,7 +44,7 @@ class Intervention:
         self.defaults = defaults
         self.shape = shape
         self.unsupported_layers: set[int] = set()
-        """Layers of this pipeline stage whose attention EAH cannot change."""
+        """Layers of the whole model, in all pipeline stages, whose attention EAH cannot change."""
         self.local_layers: set[int] = set()
         """Decoder layers of this pipeline stage."""
         self.table = RequestTable()
@@ -134,11 +134,16 @@ class Intervention:
                 }
             )
 
-    def collect(self, tags: list[str]) -> Mapping[str, Any]:
-        """Reports by tag, and counts since the last call, as plain data for the wire."""
+    def collect(self, tags: Sequence[str], abandoned: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Reports by tag, and counts since the last call, as plain data for the wire.
+
+        Only a report that is asked for waits for the device; `abandoned` ones are dropped unread.
+        """
+        self.table.forget(abandoned)
+        reports = {tag: done.to_dict() for tag, done in self.table.collect(tags).items()}
         outcomes, source_heads = self.table.take_counts()
         return {
-            "reports": {tag: done.to_dict() for tag, done in self.table.collect(tags).items()},
+            "reports": reports,
             "outcomes": outcomes,
             "source_heads": [[layer, head, count] for (layer, head), count in source_heads.items()],
             "running": len(self.table),

@@ -65,7 +65,8 @@ class PromptBatch:
             Per prompt: its columns, int64 `[num_columns]`, and float32 `[local heads, num_columns]`.
         """
         if not runs_triton(query.device):
-            columns = [torch.tensor(positions) for positions in self.columns]
+            # A list may be empty, of which torch would make floats.
+            columns = [torch.tensor(positions, dtype=torch.int64) for positions in self.columns]
             pairs = zip(self.slices, columns, strict=True)
             return columns, [attention_received(query[p.rows], key[p.rows], c, scale) for p, c in pairs]
         from eah_vllm import triton_kernels  # V1 machines may lack Triton

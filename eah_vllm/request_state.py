@@ -1,6 +1,7 @@
 """What a worker remembers of a request between steps."""
 
 from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -28,6 +29,11 @@ class LayerOutcome:
     reused: bool = False
     """The head was recorded by an earlier request with the same image prefix."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether `read` would not wait."""
+        return self.copied is None or self.copied.query()
+
     def read(self) -> list[int]:
         """`numbers`; waits for the device if it must."""
         if self.copied is not None:
@@ -53,12 +59,17 @@ class RequestState:
     counted_elsewhere: bool = False
     """The request counts in the pipeline stage that has its first layer; here, only source heads do."""
     counted: bool = False
-    """Already part of the counters: it ran before a preemption."""
+    """Part of the counters, or about to be; also where it ran before a preemption."""
 
     @property
     def image_tokens(self) -> int:
         """Image tokens of the prompt."""
         return sum(len(span) for span in self.spans)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `report` would not wait."""
+        return all(outcome.is_known for outcome in self.outcomes.values())
 
     def report(self) -> EAHReport:
         """What was done so far; waits for the device if it must."""
@@ -89,12 +100,14 @@ class RequestTable:
         self._running: dict[str, RequestState] = {}
         self.unfinished_prompts: dict[str, RequestState] = {}
         """Requests with prompt rows to come, by request ID; empty in steps that only decode."""
+        self._ended: list[RequestState] = []
+        """Requests that ended before the device had said what was done to them; they are counted when it has."""
         self._uncollected: OrderedDict[str, RequestState] = OrderedDict()
         self._outcomes: Counter[str] = Counter()
         self._source_heads: Counter[tuple[int, int]] = Counter()
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._running) + len(self._ended)
 
     def add(self, state: RequestState) -> None:
         """Start to follow a request; one that was preempted is added again."""
@@ -115,30 +128,47 @@ class RequestTable:
             self.unfinished_prompts[req_id] = self._running[req_id]
 
     def remove(self, req_id: str) -> None:
-        """Forget a request that finished, was aborted or was preempted, and count what was done to it."""
+        """Forget a request that finished, was aborted or was preempted; what was done to it is counted."""
         self.unfinished_prompts.pop(req_id, None)
         state = self._running.pop(req_id, None)
-        if state is not None:
-            self._count(state)
+        if state is not None and not state.counted:
+            state.counted = True
+            self._ended.append(state)
+            self._count_ended()
 
-    def collect(self, tags: list[str]) -> dict[str, EAHReport]:
-        """Hand out reports and forget them; a tag that is not known is left out."""
+    def forget(self, tags: Iterable[str]) -> None:
+        """Drop reports that nobody will fetch."""
+        for tag in tags:
+            self._uncollected.pop(tag, None)
+
+    def collect(self, tags: Iterable[str]) -> dict[str, EAHReport]:
+        """Hand out reports and forget them, and wait for the device if one needs it; an unknown tag is left out."""
         return {tag: state.report() for tag in tags if (state := self._uncollected.pop(tag, None)) is not None}
 
     def take_counts(self) -> tuple[dict[str, int], dict[tuple[int, int], int]]:
-        """Requests by outcome and broadcasts by (layer, source head), of prompts computed since the last call."""
+        """Requests by outcome and broadcasts by (layer, source head), of prompts computed since the last call.
+
+        What the device has not said yet is left for a later call: nobody waits for it here.
+        """
         for state in self._running.values():
-            if state.outcomes or state.reason is not None:
+            if not state.counted and (state.outcomes or state.reason is not None) and state.is_known:
+                state.counted = True
                 self._count(state)
+        self._count_ended()
         counts = dict(self._outcomes), dict(self._source_heads)
         self._outcomes.clear()
         self._source_heads.clear()
         return counts
 
+    def _count_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        for state in ended:
+            if state.is_known:
+                self._count(state)
+            else:
+                self._ended.append(state)
+
     def _count(self, state: RequestState) -> None:
-        if state.counted:
-            return
-        state.counted = True
         done = state.report()
         if not state.counted_elsewhere:
             self._outcomes["applied" if done.applied else done.reason or report.NOT_RUN] += 1

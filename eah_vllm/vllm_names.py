@@ -73,6 +73,8 @@ MODEL = (  # model.py, attention_impl.py, prefix_attention.py
     Name("vllm.model_executor.models.utils", "extract_layer_index", "which layer this is", calls="layer_name"),
     Name("vllm.distributed", "get_tensor_model_parallel_rank", "heads of other ranks", calls=""),
     Name("vllm.distributed", "get_tensor_model_parallel_world_size", "heads of other ranks", calls=""),
+    Name("vllm.distributed", "get_pp_group", "layers of other stages", calls=""),
+    Name("vllm.distributed.parallel_state", "GroupCoordinator", "layers of other stages", fields="world_size cpu_group"),
     Name("vllm.distributed", "tensor_model_parallel_all_reduce", "heads of other ranks", calls="input_"),
     Name("vllm.model_executor.layers.attention", "Attention", "the layers to wrap",
          fields="impl sliding_window has_sink attn_backend"),

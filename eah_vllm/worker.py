@@ -1,6 +1,6 @@
 """Adapter to Model Runner V1, and the RPC by which reports leave a worker of either runner."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -36,9 +36,9 @@ class EAHWorkerMixin:
         """RPC: what must be the same in every process that serves one model."""
         return identity(self.vllm_config)
 
-    def eah_collect(self, tags: list[str]) -> Mapping[str, Any]:
+    def eah_collect(self, tags: Sequence[str], abandoned: Sequence[str] = ()) -> Mapping[str, Any]:
         """RPC: reports of these tags, and counts since the last call; from one of the ranks that hold the same."""
-        collected = self.eah.collect(tags)
+        collected = self.eah.collect(tags, abandoned)
         return collected if get_tensor_model_parallel_rank() == 0 else NOTHING_COLLECTED
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:

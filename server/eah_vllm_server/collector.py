@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vllm.v1.engine.async_llm import AsyncLLM
@@ -70,7 +70,7 @@ class ReportCollector:
             await asyncio.sleep(COUNT_SECONDS)
             abandoned, self._abandoned = self._abandoned, []
             try:
-                parts = await self._collect(abandoned)
+                parts = await self._collect([], abandoned)
             except Exception:  # vLLM raises no narrower one for what a worker raised
                 if self._engine.errored:
                     return  # vLLM ends the server
@@ -81,15 +81,15 @@ class ReportCollector:
             if any(part["running"] for part in parts):
                 self._uncounted.set()
 
-    async def _collect(self, tags: list[str]) -> list[Mapping[str, Any]]:
+    async def _collect(self, tags: list[str], abandoned: Sequence[str] = ()) -> list[Mapping[str, Any]]:
         # Workers forget what they hand out: a caller that is cancelled, its client gone, must not take counts along.
-        asking = asyncio.create_task(self._collect_now(tags))
+        asking = asyncio.create_task(self._collect_now(tags, abandoned))
         self._asking.add(asking)  # the event loop alone would not keep it alive
         asking.add_done_callback(self._asking.discard)
         return await asyncio.shield(asking)
 
-    async def _collect_now(self, tags: list[str]) -> list[Mapping[str, Any]]:
-        parts: list[Mapping[str, Any]] = await self._ask_workers("eah_collect", tags)
+    async def _collect_now(self, tags: list[str], abandoned: Sequence[str]) -> list[Mapping[str, Any]]:
+        parts: list[Mapping[str, Any]] = await self._ask_workers("eah_collect", tags, abandoned)
         for part in parts:
             for outcome, number in part["outcomes"].items():
                 self._metrics.count_requests(outcome, number)

@@ -13,7 +13,7 @@ from eah_vllm.options import (
     to_extra_args,
 )
 from eah_vllm.settings import ModelShape, resolve
-from eah_vllm_server.schemas import EAHRequest
+from eah_vllm_server.schemas import EAHCompletionRequest, EAHRequest
 
 ALIAS_SUFFIX = ":eah"
 
@@ -76,4 +76,5 @@ def _options(request: EAHRequest, xargs: Mapping[str, object]) -> EAHOptions | N
     wired = from_extra_args(xargs)
     if wired is not None:
         return wired[0]
-    return EAHOptions() if by_alias else None
+    # A completion's prompt carries no image, so its alias is only another name of the model.
+    return EAHOptions() if by_alias and not isinstance(request, EAHCompletionRequest) else None

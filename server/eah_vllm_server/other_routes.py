@@ -1,11 +1,11 @@
-"""Routes of vLLM that generate text but take no EAH: they refuse `eah` instead of ignoring it as an unknown field."""
+"""A route of vLLM that generates text but takes no EAH: it refuses `eah` instead of ignoring it as an unknown field."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BeforeValidator, model_validator
-from vllm.entrypoints.anthropic.api_router import count_tokens, create_messages
-from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest, AnthropicMessagesRequest
+from vllm.entrypoints.anthropic.api_router import count_tokens
+from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest
 from vllm.entrypoints.openai.chat_completion.api_router import create_batch_chat_completion
 from vllm.entrypoints.openai.chat_completion.protocol import BatchChatCompletionRequest
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
@@ -20,19 +20,11 @@ router = APIRouter()
 def _refuse(value: Any) -> None:
     if value not in (None, False):
         raise VLLMValidationError(
-            "eah: this route takes no eah; use chat completions, completions or responses", parameter="eah"
+            "eah: this route takes no eah; use chat completions, responses or messages", parameter="eah"
         )
 
 
 RefusedField = Annotated[None, BeforeValidator(_refuse)]
-
-
-class NoEAHMessagesRequest(AnthropicMessagesRequest):
-    """`POST /v1/messages`."""
-
-    eah: RefusedField = None
-
-    _check_blocks = model_validator(mode="before")(check_blocks)
 
 
 class CheckedCountTokensRequest(AnthropicCountTokensRequest):
@@ -47,12 +39,6 @@ class NoEAHBatchRequest(BatchChatCompletionRequest):
     eah: RefusedField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
-
-
-@router.post("/v1/messages", dependencies=[Depends(validate_json_request)])
-async def messages(request: NoEAHMessagesRequest, raw_request: Request) -> Any:
-    """VLLM's Anthropic-style messages."""
-    return await create_messages(request, raw_request)
 
 
 @router.post("/v1/messages/count_tokens", dependencies=[Depends(validate_json_request)])

@@ -46,7 +46,11 @@ async def add_report(response: Response, fetch: FetchReport, abandon: Callable[[
 async def _add_to_stream(
     events: AsyncIterable[Any], fetch: FetchReport, abandon: Callable[[], None]
 ) -> AsyncIterator[str]:
-    """Only events that may be the last are held back, so tokens are not delayed."""
+    """Only events that may be the last are held back, so tokens are not delayed.
+
+    Of messages it is `message_delta`, which says once, after the last token, what holds of the whole message: the
+    `message_stop` that follows is made anew by Anthropic's client library, and would lose the report.
+    """
     held: str | None = None
     fetched = False
     try:
@@ -59,6 +63,10 @@ async def _add_to_stream(
             if held is not None and data is not None:
                 yield held
                 held = None
+            if data is not None and data.get("type") == "message_delta" and not fetched:
+                fetched = True
+                yield _with_report(event, await fetch())
+                continue
             if data is not None and _may_be_last(data):
                 held = event
                 continue

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
+from vllm.entrypoints.anthropic.api_router import create_messages
 from vllm.entrypoints.openai.chat_completion.api_router import create_chat_completion
 from vllm.entrypoints.openai.completion.api_router import create_completion
 from vllm.entrypoints.openai.responses.api_router import create_responses
@@ -20,6 +21,7 @@ from eah_vllm_server.reply import add_report, when_over
 from eah_vllm_server.schemas import (
     EAHChatCompletionRequest,
     EAHCompletionRequest,
+    EAHMessagesRequest,
     EAHRequest,
     EAHResponsesRequest,
     refusal,
@@ -73,7 +75,7 @@ async def chat_completions(request: EAHChatCompletionRequest, raw_request: Reque
 
 @router.post("/v1/completions", dependencies=[Depends(validate_json_request)])
 async def completions(request: EAHCompletionRequest, raw_request: Request) -> Any:
-    """VLLM's completions with `eah`."""
+    """VLLM's completions; the alias is answered as the plain model, and `eah` is refused."""
     return await _serve(request, raw_request, create_completion)
 
 
@@ -81,6 +83,12 @@ async def completions(request: EAHCompletionRequest, raw_request: Request) -> An
 async def responses(request: EAHResponsesRequest, raw_request: Request) -> Any:
     """VLLM's responses with `eah`."""
     return await _serve(request, raw_request, create_responses)
+
+
+@router.post("/v1/messages", dependencies=[Depends(validate_json_request)])
+async def messages(request: EAHMessagesRequest, raw_request: Request) -> Any:
+    """VLLM's Anthropic-style messages with `eah`."""
+    return await _serve(request, raw_request, create_messages)
 
 
 @router.get("/v1/models")

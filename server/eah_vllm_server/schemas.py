@@ -1,14 +1,16 @@
 """vLLM's request models with the typed field `eah`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
+from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
 from eah_vllm.options import EAHOptions, OptionError, parse_options, shown
+from eah_vllm_server.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media.uuids import bind_uuids
 from eah_vllm_server.metrics import metrics
 
@@ -52,6 +54,13 @@ EAHField = Annotated[
 ]
 
 
+def _refuse_for_text(value: Any) -> Any:
+    if value is None or value is False:
+        return value
+    refused = "this route takes no eah, since its prompts carry no image; use chat completions, responses or messages"
+    raise refusal(OptionError("eah", refused))
+
+
 class EAHChatCompletionRequest(ChatCompletionRequest):
     """`POST /v1/chat/completions`."""
 
@@ -62,9 +71,9 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 
 
 class EAHCompletionRequest(CompletionRequest):
-    """`POST /v1/completions`."""
+    """`POST /v1/completions`, whose prompts are texts or token ids."""
 
-    eah: EAHField = None
+    eah: Annotated[Literal[False] | None, BeforeValidator(_refuse_for_text)] = None
 
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
 
@@ -78,4 +87,13 @@ class EAHResponsesRequest(ResponsesRequest):
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
 
 
-EAHRequest = EAHChatCompletionRequest | EAHCompletionRequest | EAHResponsesRequest
+class EAHMessagesRequest(AnthropicMessagesRequest):
+    """`POST /v1/messages`, Anthropic's form of a chat."""
+
+    eah: EAHField = None
+
+    _check_blocks = model_validator(mode="before")(check_blocks)
+    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+
+
+EAHRequest = EAHChatCompletionRequest | EAHCompletionRequest | EAHResponsesRequest | EAHMessagesRequest

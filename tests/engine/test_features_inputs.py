@@ -93,6 +93,17 @@ def test_image_embeddings_equal_pixels(gqa_checkpoint: Path, engine: Engine) -> 
         assert_reports_reference(report_of(engine, "embeds"), on)
 
 
+def test_a_picture_of_one_token_says_that_the_released_code_finds_no_sink(gqa_checkpoint: Path, engine: Engine) -> None:
+    """The released code leaves out each picture's first token, so that it has nothing to look at here."""
+    one_row = image_embeddings(gqa_checkpoint, [random_image(6)])[:, :1]
+    asked = {"preset": "released_code", "layer": 1, "report": 1, "tag": "one row"}
+    changed, plain = engine.generate([Ask(IMAGE_PROMPT, one_row, asked), Ask(IMAGE_PROMPT, one_row)])
+    assert changed.tokens == plain.tokens
+    report = report_of(engine, "one row")
+    assert (report["applied"], report["reason"]) == (False, "no_sink")
+    assert report["layers"] == [{"layer": 1, "head": None, "sinks": 0, "image_tokens": 1, "density": 0.0}]
+
+
 def test_prompt_embeddings_say_why_not_and_disturb_nobody(gqa_checkpoint: Path, engine: Engine) -> None:
     """Where the images of embedded prompts are, nobody can know: such a prompt is answered without EAH and says so."""
     images = [random_image(320)]

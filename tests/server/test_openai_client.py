@@ -91,7 +91,8 @@ def test_completions_report_why_not(server: Server) -> None:
     asked: dict[str, Any] = {"model": "tiny", "prompt": "USER: Is there a dog?", **GREEDY}
     plain = server.client.completions.create(**asked)
     for stream in (False, True):
-        response = server.client.completions.create(**asked, stream=stream, extra_body={"eah": {"report": True}})
+        flat = {"vllm_xargs": {"eah": 1, "eah_report": 1}}
+        response = server.client.completions.create(**asked, stream=stream, extra_body=flat)
         last = list(response)[-1] if stream else response
         assert last.eah == {"applied": False, "reason": "no_image", "layers": []}
         assert stream or response.choices[0].text == plain.choices[0].text
@@ -156,10 +157,9 @@ def test_impossible_options_are_refused_by_name(server: Server, body: dict[str, 
     assert server.counter("eah_requests_total", outcome="refused") == before + 1
 
 
-@pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions/batch"])
-def test_other_routes_refuse_eah_instead_of_ignoring_it(server: Server, path: str) -> None:
-    messages: list[Any] = [{"role": "user", "content": "Is there a dog?"}]
-    body = {"model": "tiny", "max_tokens": 4, "messages": messages if path == "/v1/messages" else [messages]}
+def test_the_batch_route_refuses_eah_instead_of_ignoring_it(server: Server) -> None:
+    path, messages = "/v1/chat/completions/batch", [{"role": "user", "content": "Is there a dog?"}]
+    body: dict[str, Any] = {"model": "tiny", "max_tokens": 4, "messages": [messages]}
     assert server.post(path, body)[0] == 200
     status, answer = server.post(path, body | {"eah": True})
     assert status == 400

@@ -90,6 +90,7 @@ def test_every_stage_reuses_its_heads(server: Server) -> None:
 def test_why_not_is_said_once(server: Server) -> None:
     before = server.counter("eah_requests_total", outcome="no_image")
     asked: dict[str, Any] = {"model": "tiny", "prompt": "USER: Is there a dog?", "max_tokens": 2}
-    response = server.client.completions.create(**asked, extra_body={"eah": {"layer": [0, 2], "report": True}})
+    flat = {"eah": 1, "eah_layer": [0, 2], "eah_report": 1}
+    response = server.client.completions.create(**asked, extra_body={"vllm_xargs": flat})
     assert response.eah == {"applied": False, "reason": "no_image", "layers": []}
     server.wait_for_counter(before + 1, "eah_requests_total", outcome="no_image")

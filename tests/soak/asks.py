@@ -136,7 +136,7 @@ def body_fields(ask: Ask, sending: Sending) -> dict[str, Any]:
     if ask.refused or ask.eah is None:
         return dict(ask.body)
     options = ask.eah | ({"report": True} if sending.report else {})
-    if sending.way == "xargs":
+    if sending.way == "xargs" or ask.prompt:  # completions refuse the field
         return {"vllm_xargs": {"eah": 1} | {f"eah_{name}": _flat(value) for name, value in options.items()}}
     if sending.way == "alias" and not options:
         return {}

@@ -43,6 +43,17 @@ def prompts() -> PromptBatch:
     return PromptBatch(tuple(slices))
 
 
+def one_token_pictures() -> PromptBatch:
+    """Pictures of one token: the released code leaves out each one's first, so no column is left to look at."""
+    slices = []
+    for idx, head in enumerate(("auto", 5)):
+        options = EAHOptions(preset="released_code", layer=1, head=head)
+        settings = resolve(options, EAHOptions(), ModelShape(4, HEADS))
+        state = RequestState(f"one{idx}", settings, 12, (ImageSpan(2, 3), ImageSpan(5, 6)))
+        slices.append(PrefillSlice(state, 12 * idx, idx))
+    return PromptBatch(tuple(slices))
+
+
 class _Ranks:
     """Two ranks in turn: each pass repeats the step with the sums of what both sent in the pass before."""
 
@@ -74,6 +85,11 @@ def run() -> dict[str, Any]:
     choices = choose_heads(prompts(), 1, query, key, SCALE, alone)
     prompts().broadcast(choices, query, key, value, output, SCALE, alone)
 
+    one_token, mixed = one_token_pictures(), PromptBatch(one_token_pictures().slices + prompts().slices)
+    one_token_choices = [choose_heads(batch, 1, query, key, SCALE, alone) for batch in (one_token, mixed)]
+    one_token_output = torch.full((total, HEADS, HEAD_DIM), 7.0)
+    one_token.broadcast(one_token_choices[0], query, key, value, one_token_output, SCALE, alone)
+
     ranks, half = _Ranks(), HEADS // 2
     for _ in range(3):  # two sums depend on each other; the third pass has both
         shared_choices, shared = [], []
@@ -91,6 +107,8 @@ def run() -> dict[str, Any]:
     return {
         "choices": choices,
         "output": output,
+        "one-token choices": one_token_choices,
+        "one-token output": one_token_output,
         "rank choices": torch.stack(shared_choices),
         "rank output": torch.cat(shared, dim=1),
     }

@@ -53,6 +53,16 @@ def test_only_the_prompts_that_say_so_are_overwritten(result: Any) -> None:
     assert (result["output"] == 7.0).all(dim=(1, 2)).sum() >= len(LENGTHS) + 1 + LENGTHS[3]
 
 
+def test_a_picture_of_one_token_leaves_the_released_code_no_column(result: Any) -> None:
+    """It finds no sink; a fixed head is broadcast all the same, as with any picture."""
+    expected = torch.tensor([[0, 0, 0, False], [5, 0, 0, True]])
+    alone, mixed = result["one-token choices"]
+    assert torch.equal(alone, expected)
+    assert torch.equal(mixed, torch.cat([expected, result["choices"]]))
+    changed = (result["one-token output"] != 7.0).all(dim=(1, 2))
+    assert changed.nonzero().flatten().tolist() == list(range(12, 24))
+
+
 def test_two_ranks_do_what_one_does(result: Any) -> None:
     for choices in result["rank choices"]:
         assert torch.equal(choices, result["choices"])

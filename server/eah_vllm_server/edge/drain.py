@@ -31,6 +31,8 @@ class DrainingClient:
     """vLLM's engine client as the API server sees it, with a `shutdown` that waits for the answers under way."""
 
     def __init__(self, engine: "AsyncLLM", gate: Gate, state: State) -> None:
+        # Some routes of vLLM want its own class (`/abort_requests`); it is an abstract one, so it can be joined.
+        type(engine).register(type(self))
         self._engine, self._gate, self._state = engine, gate, state
         self._loop = asyncio.get_running_loop()
         self._at_once = asyncio.Event()

@@ -4,6 +4,7 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
 from eah_vllm_server.edge.answer_headers import AnswerHeaders
+from eah_vllm_server.edge.anthropic_errors import AnthropicErrors
 from eah_vllm_server.edge.api_key import KeyForEveryPath, api_keys
 from eah_vllm_server.edge.body_limit import BodyLimit
 from eah_vllm_server.edge.errors import http_error
@@ -31,3 +32,4 @@ def protect(app: FastAPI) -> None:
     if keys := api_keys(app.state.args):
         app.add_middleware(KeyForEveryPath, tokens=keys)
     app.add_middleware(AnswerHeaders)
+    app.add_middleware(AnthropicErrors)

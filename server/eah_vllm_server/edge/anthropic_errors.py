@@ -1,0 +1,59 @@
+"""ASGI middleware: errors of Anthropic's routes have Anthropic's form, whoever answers them.
+
+vLLM gives that form to what its handler refuses; what is refused before (a bad body, a limit, a full queue) comes in
+OpenAI's, as on all other routes.
+"""
+
+import json
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+PATHS = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
+
+
+class AnthropicErrors:
+    """Rewrites the JSON of answers from 400 on; everything else passes untouched."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and rewrite the error that answers it, if one does."""
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        concerns = scope["type"] == "http" and path in PATHS
+        await self._app(scope, receive, _Answer(send).send if concerns else send)
+
+
+class _Answer:
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._start: Message | None = None
+        """The start of an error, held back until its body is known."""
+        self._body = b""
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] >= 400:
+            self._start = message
+        elif self._start is None:
+            await self._send(message)
+        else:
+            self._body += message.get("body", b"")
+            if not message.get("more_body", False):
+                body = _rewritten(self._body)
+                MutableHeaders(scope=self._start)["Content-Length"] = str(len(body))
+                await self._send(self._start)
+                await self._send({"type": "http.response.body", "body": body})
+
+
+def _rewritten(body: bytes) -> bytes:
+    try:
+        answer: Any = json.loads(body)
+    except ValueError:  # no JSON, so no error of ours or of vLLM's
+        return body
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict) or "type" in answer:
+        return body
+    shape = {"type": "error", "error": {"type": error.get("type"), "message": error.get("message")}}
+    return json.dumps(shape, ensure_ascii=False, separators=(",", ":")).encode()
