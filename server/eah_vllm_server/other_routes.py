@@ -12,6 +12,8 @@ from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.exceptions import VLLMValidationError
 
 from eah_vllm_server.media.uuids import bind_uuids
+from eah_vllm_server.misplaced import refuse_misplaced
+from eah_vllm_server.truncation import never_cut_pictures
 
 router = APIRouter()
 
@@ -31,6 +33,8 @@ class NoEAHMessagesRequest(AnthropicMessagesRequest):
 
     eah: RefusedField = None
 
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
+
 
 class NoEAHBatchRequest(BatchChatCompletionRequest):
     """`POST /v1/chat/completions/batch`."""
@@ -38,6 +42,8 @@ class NoEAHBatchRequest(BatchChatCompletionRequest):
     eah: RefusedField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
+    _never_cut_pictures = model_validator(mode="before")(never_cut_pictures)
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
 @router.post("/v1/messages", dependencies=[Depends(validate_json_request)])

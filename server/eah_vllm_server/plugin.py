@@ -46,15 +46,15 @@ class EAHEndpointPlugin:
         from eah_vllm_server.collector import ReportCollector
         from eah_vllm_server.edge.drain import DrainingClient
         from eah_vllm_server.edge.gate import request_limit
+        from eah_vllm_server.names import ModelNames
         from eah_vllm_server.state import EAHState, served_model
 
         if not isinstance(engine_client, AsyncLLM):
             raise RuntimeError("eah: the endpoint plugin needs vLLM's AsyncLLM engine")
         vllm_config = engine_client.vllm_config
-        names = tuple(base.name for base in state.openai_serving_models.base_model_paths)
         collector = ReportCollector(engine_client, metrics())
         state.eah = EAHState(
-            model=served_model(vllm_config, names),
+            model=served_model(vllm_config, ModelNames(state.openai_serving_models)),
             collector=collector,
             settings=engine_settings(vllm_config),
             runner="V2" if vllm_config.use_v2_model_runner else "V1",
