@@ -64,5 +64,6 @@ class ModelNames:
     def _meant(self, asked: str) -> list[str]:
         """Names that differ from `asked` in case or in the suffix alone."""
         name = asked.casefold()
-        alike = {name, name.rpartition(":")[0] + ALIAS_SUFFIX}
+        stem = name.rpartition(":")[0]
+        alike = {name, stem, stem + ALIAS_SUFFIX}
         return [known for known in self.exact() + self.aliases() if known.casefold() in alike]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vllm.exceptions import VLLMValidationError
-
 from eah_vllm_server.misplaced import refuse_misplaced
+from vllm.exceptions import VLLMValidationError
 
 SCHEMA = {"type": "object", "properties": {"eah": {"type": "string"}, "eah_layer": {"type": "integer"}}}
 

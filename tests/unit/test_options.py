@@ -101,5 +101,5 @@ def test_the_flat_form_takes_nothing_else(flat: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("switch", [1.0, 2, "yes", "True", None, [1], {}], ids=str)
 def test_the_switch_of_the_flat_form_is_true_or_false(switch: Any) -> None:
-    with pytest.raises(OptionError, match="^eah: must be true or false"):
+    with pytest.raises(OptionError, match=r"^eah: must be true or false"):
         from_extra_args({"eah": switch})

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from vllm.exceptions import VLLMValidationError
-
 from eah_vllm_server.truncation import never_cut_pictures
+from vllm.exceptions import VLLMValidationError
 
 TEXT = {"role": "user", "content": [{"type": "text", "text": "an image"}]}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
