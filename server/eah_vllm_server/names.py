@@ -29,7 +29,7 @@ class ModelNames:
 
     def aliases(self) -> list[str]:
         """The alias of each name, without those that are a served name themselves."""
-        exact = self.exact()
+        exact = dict.fromkeys(self.exact())
         return [name + ALIAS_SUFFIX for name in exact if name + ALIAS_SUFFIX not in exact]
 
     def resolve(self, asked: str | None) -> tuple[str | None, bool]:
