@@ -1,5 +1,7 @@
 """What a caller may ask of EAH: one schema, and the flat form in which it travels."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -26,9 +28,12 @@ LayerIdx = Annotated[int, Field(ge=0)]
 
 
 class EAHOptions(BaseModel):
-    """EAH options as a caller writes them; `None` means "not said"."""
+    """EAH options as a caller writes them; `None` means "not said".
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    Types are those of JSON, exactly: a number is no text, an integer has no fraction (2, never 2.0), true is not 1.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     layer: Annotated[
         LayerIdx | Annotated[list[LayerIdx], Field(min_length=1)] | None, BeforeValidator(_refuse_bool)
@@ -99,6 +104,25 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+SWITCH = {1: True, 0: False, "1": True, "0": False, "true": True, "false": False}
+"""How the flat form spells true and false; a true and a false themselves are equal to 1 and 0."""
+NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})([.][0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
+"""A number of JSON, as the flat form may hold it in a text."""
+
+
+def _switch(value: Any) -> Any:
+    return SWITCH.get(value, value) if isinstance(value, int | str) else value
+
+
+def _from_flat(name: str, value: Any) -> Any:
+    """A value of the flat form as the typed form has it."""
+    if isinstance(value, list):
+        return [_from_flat(name, item) for item in value]
+    if name == "report":
+        return _switch(value)
+    return json.loads(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
+
+
 def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]:
     """The flat form that travels in `SamplingParams.extra_args` (and `vllm_xargs`): EAH on, with `options`."""
     said = options.model_dump(exclude_none=True)
@@ -108,6 +132,9 @@ def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]
 
 def from_extra_args(extra_args: Mapping[str, Any] | None) -> tuple[EAHOptions, str | None] | None:
     """Read the flat form back: options and report tag, or None when EAH is off.
+
+    Many of its callers can send only numbers and texts. So true and false may be 1 and 0, and a number may be a text;
+    otherwise its types are those of the typed form.
 
     Raises:
         OptionError: an unknown `eah_*` name, a bad value, or `eah_*` options without `eah`.
@@ -119,14 +146,15 @@ def from_extra_args(extra_args: Mapping[str, Any] | None) -> tuple[EAHOptions, s
         return None
     if WIRE_NAME not in flat:
         raise OptionError(next(iter(flat)), "is set but `eah` is not; send eah=1 to switch EAH on")
-    switch = flat.pop(WIRE_NAME)
-    if switch not in (0, 1, True, False, "0", "1", "true", "false"):
+    switch = _switch(flat.pop(WIRE_NAME))
+    if not isinstance(switch, bool):
         raise OptionError(WIRE_NAME, f"must be true or false (1 or 0), got {shown(switch)}")
     tag = flat.pop(WIRE_PREFIX + TAG_FIELD, None)
     if tag is not None and not (isinstance(tag, str) and 0 < len(tag) <= MAX_TAG):
         raise OptionError(WIRE_PREFIX + TAG_FIELD, f"must be a string of 1 to {MAX_TAG} characters, got {shown(tag)}")
-    options = parse_options({name.removeprefix(WIRE_PREFIX): value for name, value in flat.items()}, WIRE_PREFIX)
-    return (options, tag) if switch in (1, True, "1", "true") else None
+    named = {name.removeprefix(WIRE_PREFIX): value for name, value in flat.items()}
+    options = parse_options({name: _from_flat(name, value) for name, value in named.items()}, WIRE_PREFIX)
+    return (options, tag) if switch else None
 
 
 def parse_options(fields: Mapping[str, Any], prefix: str = "eah.") -> EAHOptions:

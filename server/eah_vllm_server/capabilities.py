@@ -9,7 +9,6 @@ import vllm
 import eah_vllm
 from eah_vllm.options import EAHOptions, EngineDefaults
 from eah_vllm.settings import METHOD_VERSION, PRESETS
-from eah_vllm_server.engine_request import ALIAS_SUFFIX
 from eah_vllm_server.state import EAHState
 
 
@@ -19,8 +18,8 @@ def capabilities(state: EAHState) -> dict[str, Any]:
     preset = model.defaults.preset or "paper"
     return {
         "object": "eah.capabilities",
-        "model": model.names[0],
-        "aliases": [name + ALIAS_SUFFIX for name in model.names],
+        "model": model.names.base()[0],
+        "aliases": model.names.aliases(),
         "supported": model.refusal is None,
         "reason": model.refusal,
         "num_layers": shape.num_layers,

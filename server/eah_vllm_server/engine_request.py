@@ -13,16 +13,15 @@ from eah_vllm.options import (
     to_extra_args,
 )
 from eah_vllm.settings import ModelShape, resolve
+from eah_vllm_server.names import ModelNames
 from eah_vllm_server.schemas import EAHCompletionRequest, EAHRequest
-
-ALIAS_SUFFIX = ":eah"
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """What the HTTP layer knows of the engine it fronts."""
 
-    names: tuple[str, ...]
+    names: ModelNames
     shape: ModelShape
     defaults: EAHOptions
     refusal: str | None
@@ -51,7 +50,7 @@ def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
     flat = [name for name in xargs if name == WIRE_NAME or name.startswith(WIRE_PREFIX)]
     if flat and request.eah is not None:
         raise OptionError("vllm_xargs", f"holds {flat[0]} beside the field `eah`; send one of them")
-    options = _options(request, xargs)
+    options = _options(request, xargs, model.names)
     if options is None:
         return None
     if model.refusal is not None:
@@ -65,10 +64,8 @@ def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
     return Asked(tag, None)
 
 
-def _options(request: EAHRequest, xargs: Mapping[str, object]) -> EAHOptions | None:
-    by_alias = request.model is not None and request.model.endswith(ALIAS_SUFFIX)
-    if by_alias and request.model is not None:
-        request.model = request.model.removesuffix(ALIAS_SUFFIX)
+def _options(request: EAHRequest, xargs: Mapping[str, object], names: ModelNames) -> EAHOptions | None:
+    request.model, by_alias = names.resolve(request.model)
     if isinstance(request.eah, EAHOptions):
         return request.eah
     if request.eah is not None:

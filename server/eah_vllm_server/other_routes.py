@@ -13,6 +13,8 @@ from vllm.exceptions import VLLMValidationError
 
 from eah_vllm_server.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media.uuids import bind_uuids
+from eah_vllm_server.misplaced import refuse_misplaced
+from eah_vllm_server.truncation import never_cut_pictures
 
 router = APIRouter()
 
@@ -32,6 +34,8 @@ class CheckedCountTokensRequest(AnthropicCountTokensRequest):
 
     _check_blocks = model_validator(mode="before")(check_blocks)
 
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
+
 
 class NoEAHBatchRequest(BatchChatCompletionRequest):
     """`POST /v1/chat/completions/batch`."""
@@ -39,6 +43,8 @@ class NoEAHBatchRequest(BatchChatCompletionRequest):
     eah: RefusedField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
+    _never_cut_pictures = model_validator(mode="before")(never_cut_pictures)
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
 @router.post("/v1/messages/count_tokens", dependencies=[Depends(validate_json_request)])

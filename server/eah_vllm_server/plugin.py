@@ -48,6 +48,7 @@ class EAHEndpointPlugin:
         from eah_vllm_server.edge.gate import request_limit
         from eah_vllm_server.media.checked_renderer import check_messages_of_all_routes
         from eah_vllm_server.media.processor_cache import send_pictures_each_time
+        from eah_vllm_server.names import ModelNames
         from eah_vllm_server.state import EAHState, served_model
 
         if not isinstance(engine_client, AsyncLLM):
@@ -55,10 +56,9 @@ class EAHEndpointPlugin:
         vllm_config = engine_client.vllm_config
         send_pictures_each_time(engine_client.renderer)
         check_messages_of_all_routes(state.online_renderer, embeddings=args.enable_mm_embeds)
-        names = tuple(base.name for base in state.openai_serving_models.base_model_paths)
         collector = ReportCollector(engine_client, metrics())
         state.eah = EAHState(
-            model=served_model(vllm_config, names),
+            model=served_model(vllm_config, ModelNames(state.openai_serving_models)),
             collector=collector,
             settings=engine_settings(vllm_config),
             runner="V2" if vllm_config.use_v2_model_runner else "V1",

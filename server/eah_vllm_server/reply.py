@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from eah_vllm.report import EAHReport
 
 FetchReport = Callable[[], Awaitable[EAHReport]]
+FetchReportIfAny = Callable[[], Awaitable[EAHReport | None]]
 
 
 def when_over(response: Response, then: Callable[[], None]) -> Response:
@@ -28,7 +29,15 @@ async def _then(events: AsyncIterable[Any], then: Callable[[], None]) -> AsyncIt
         then()
 
 
-async def add_report(response: Response, fetch: FetchReport, abandon: Callable[[], None]) -> Response:
+def with_body(response: Response, body: dict[str, Any]) -> Response:
+    """The same response with another JSON object in it."""
+    headers = {
+        name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")
+    }
+    return JSONResponse(body, response.status_code, headers, background=response.background)
+
+
+async def add_report(response: Response, fetch: FetchReportIfAny, abandon: Callable[[], None]) -> Response:
     """The same response with `eah`; `abandon` is called where nobody gets the report: errors, broken streams."""
     if isinstance(response, StreamingResponse):
         response.body_iterator = _add_to_stream(response.body_iterator, fetch, abandon)
@@ -36,15 +45,14 @@ async def add_report(response: Response, fetch: FetchReport, abandon: Callable[[
     if response.status_code >= 400:
         abandon()
         return response
-    body = json.loads(bytes(response.body)) | {"eah": (await fetch()).to_dict()}
-    headers = {
-        name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")
-    }
-    return JSONResponse(body, response.status_code, headers, background=response.background)
+    report = await fetch()
+    if report is None:
+        return response
+    return with_body(response, json.loads(bytes(response.body)) | {"eah": report.to_dict()})
 
 
 async def _add_to_stream(
-    events: AsyncIterable[Any], fetch: FetchReport, abandon: Callable[[], None]
+    events: AsyncIterable[Any], fetch: FetchReportIfAny, abandon: Callable[[], None]
 ) -> AsyncIterator[str]:
     """Only events that may be the last are held back, so tokens are not delayed.
 
@@ -97,7 +105,9 @@ def _may_be_last(data: dict[str, Any]) -> bool:
     return data.get("type") in ("response.completed", "response.incomplete", "response.failed")
 
 
-def _with_report(event: str, report: EAHReport) -> str:
+def _with_report(event: str, report: EAHReport | None) -> str:
+    if report is None:
+        return event
     data = _data(event) or {}
     data["eah"] = report.to_dict()
     if isinstance(data.get("response"), dict):

@@ -5,26 +5,27 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 from vllm.entrypoints.anthropic.api_router import create_messages
 from vllm.entrypoints.openai.chat_completion.api_router import create_chat_completion
 from vllm.entrypoints.openai.completion.api_router import create_completion
-from vllm.entrypoints.openai.responses.api_router import create_responses
+from vllm.entrypoints.openai.responses.api_router import create_responses, retrieve_responses
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 
 from eah_vllm.options import OptionError
 from eah_vllm.report import EAHReport
+from eah_vllm_server.background import is_answered
 from eah_vllm_server.capabilities import capabilities
-from eah_vllm_server.engine_request import ALIAS_SUFFIX, to_engine_request
+from eah_vllm_server.engine_request import Asked, to_engine_request
 from eah_vllm_server.metrics import metrics
-from eah_vllm_server.reply import add_report, when_over
+from eah_vllm_server.refusal import refusal
+from eah_vllm_server.reply import FetchReport, add_report, when_over
 from eah_vllm_server.schemas import (
     EAHChatCompletionRequest,
     EAHCompletionRequest,
     EAHMessagesRequest,
     EAHRequest,
     EAHResponsesRequest,
-    refusal,
 )
 from eah_vllm_server.state import EAHState
 
@@ -35,25 +36,30 @@ CoreRoute = Callable[[Any, Request], Awaitable[Response | None]]
 async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRoute) -> Response | None:
     """Translate the request, let vLLM answer it, and add the report that was asked for."""
     state: EAHState = raw_request.app.state.eah
+    model = request.model
     try:
         asked = to_engine_request(request, state.model)
     except OptionError as error:
         raise refusal(error) from error
     if asked is None:
-        return await core_route(request, raw_request)
+        response = await core_route(request, raw_request)
+    else:
+        response = await _serve_eah(asked, request, raw_request, core_route)
+    return None if response is None else state.model.names.explain(response, model)
+
+
+async def _serve_eah(asked: Asked, request: EAHRequest, raw_request: Request, core_route: CoreRoute) -> Response | None:
+    state: EAHState = raw_request.app.state.eah
     collector, tag = state.collector, asked.report_tag
+    fetch: FetchReport | None
     if asked.refusal is not None:
         metrics().count_requests(asked.refusal)
-        refused = EAHReport(False, asked.refusal)
-
-        async def fetch() -> EAHReport:
-            return refused
-
-        response = await core_route(request, raw_request)
-        return None if response is None else await add_report(response, fetch, lambda: None)
-    # Counts are fetched soon, and again at the end: by then the request has reached an engine.
-    collector.expect_counts()
-    at_end = collector.expect_counts if tag is None else partial(collector.abandon, tag)
+        fetch, at_end = partial(_refused, asked.refusal), _nothing
+    else:
+        # Counts are fetched soon, and again at the end: by then the request has reached an engine.
+        collector.expect_counts()
+        fetch = None if tag is None else partial(collector.report, tag)
+        at_end = collector.expect_counts if tag is None else partial(collector.abandon, tag)
     response = None
     try:
         response = await core_route(request, raw_request)
@@ -62,9 +68,24 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
             at_end()
     if response is None:
         return None
-    if tag is None:
+    if isinstance(request, EAHResponsesRequest) and request.background and response.status_code < 400:
+        # Nothing has run yet: vLLM answers "queued", or streams what it keeps.
+        serving = raw_request.app.state.openai_serving_responses
+        state.background.follow(serving, request.request_id, fetch, at_end)
+        if fetch is None or not isinstance(response, StreamingResponse):
+            return response
+        return await add_report(response, partial(state.background.report, serving, request.request_id), _nothing)
+    if fetch is None:
         return when_over(response, at_end)
-    return await add_report(response, partial(collector.report, tag), at_end)
+    return await add_report(response, fetch, at_end)
+
+
+async def _refused(reason: str) -> EAHReport:
+    return EAHReport(False, reason)
+
+
+def _nothing() -> None:
+    """Nobody waits for the end of this response."""
 
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
@@ -91,13 +112,25 @@ async def messages(request: EAHMessagesRequest, raw_request: Request) -> Any:
     return await _serve(request, raw_request, create_messages)
 
 
+@router.get("/v1/responses/{response_id}")
+async def stored_response(
+    response_id: str, raw_request: Request, starting_after: int | None = None, stream: bool | None = False
+) -> Any:
+    """VLLM's stored responses, with the report of one that was answered in the background."""
+    response = await retrieve_responses(response_id, raw_request, starting_after, stream)
+    state: EAHState = raw_request.app.state.eah
+    serving = raw_request.app.state.openai_serving_responses
+    if not isinstance(response, StreamingResponse) and not is_answered(response):
+        return response
+    return await add_report(response, partial(state.background.report, serving, response_id), _nothing)
+
+
 @router.get("/v1/models")
 async def models(raw_request: Request) -> Any:
-    """VLLM's model list, and an alias that switches EAH on for every served name."""
+    """VLLM's model list, and an alias that switches EAH on for every name."""
     listed = await raw_request.app.state.openai_serving_models.show_available_models()
-    names = raw_request.app.state.eah.model.names
-    aliases = [card.model_copy(update={"id": card.id + ALIAS_SUFFIX}) for card in listed.data if card.id in names]
-    return JSONResponse(listed.model_copy(update={"data": listed.data + aliases}).model_dump())
+    cards = raw_request.app.state.eah.model.names.cards(listed.data)
+    return JSONResponse(listed.model_copy(update={"data": cards}).model_dump())
 
 
 @router.get("/v1/eah")

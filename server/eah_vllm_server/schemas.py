@@ -12,13 +12,9 @@ from vllm.exceptions import VLLMValidationError
 from eah_vllm.options import EAHOptions, OptionError, parse_options, shown
 from eah_vllm_server.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media.uuids import bind_uuids
-from eah_vllm_server.metrics import metrics
-
-
-def refusal(error: OptionError) -> VLLMValidationError:
-    """Count a refused request; vLLM answers its own error with 400 and the field's name, pydantic would wrap ours."""
-    metrics().count_requests("refused")
-    return VLLMValidationError(str(error), parameter=error.field)
+from eah_vllm_server.misplaced import refuse_misplaced
+from eah_vllm_server.refusal import refusal
+from eah_vllm_server.truncation import never_cut_pictures
 
 
 def _read(value: Any) -> bool | EAHOptions | None:
@@ -68,6 +64,8 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _never_cut_pictures = model_validator(mode="before")(never_cut_pictures)
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
 class EAHCompletionRequest(CompletionRequest):
@@ -76,6 +74,7 @@ class EAHCompletionRequest(CompletionRequest):
     eah: Annotated[Literal[False] | None, BeforeValidator(_refuse_for_text)] = None
 
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
 class EAHResponsesRequest(ResponsesRequest):
@@ -85,6 +84,8 @@ class EAHResponsesRequest(ResponsesRequest):
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _never_cut_pictures = model_validator(mode="before")(never_cut_pictures)
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
 class EAHMessagesRequest(AnthropicMessagesRequest):
@@ -94,6 +95,7 @@ class EAHMessagesRequest(AnthropicMessagesRequest):
 
     _check_blocks = model_validator(mode="before")(check_blocks)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
 EAHRequest = EAHChatCompletionRequest | EAHCompletionRequest | EAHResponsesRequest | EAHMessagesRequest

@@ -1,7 +1,7 @@
 """What the HTTP process holds between requests."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vllm.config import VllmConfig
 
@@ -9,8 +9,10 @@ from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
 from eah_vllm.engine_config import engine_defaults, model_shape
 from eah_vllm.options import EngineDefaults
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
+from eah_vllm_server.background import BackgroundReports
 from eah_vllm_server.collector import ReportCollector
 from eah_vllm_server.engine_request import ServedModel
+from eah_vllm_server.names import ModelNames
 
 
 @dataclass(slots=True)
@@ -23,10 +25,11 @@ class EAHState:
     """The engine's EAH settings."""
     runner: str
     """Model runner of the engine, "V1" or "V2"."""
+    background: BackgroundReports = field(default_factory=BackgroundReports)
     counting: asyncio.Task[None] | None = None
 
 
-def served_model(vllm_config: VllmConfig, names: tuple[str, ...]) -> ServedModel:
+def served_model(vllm_config: VllmConfig, names: ModelNames) -> ServedModel:
     """What of an engine's configuration the HTTP layer needs."""
     refusal = None
     if is_disabled():

@@ -98,7 +98,7 @@ def test_every_attribute_that_is_read_is_in_the_table() -> None:
     assert "vllm_config.scheduler_config.async_scheduling" in seen
 
 
-PYTHONS = {"clear", "tolist", "num_hidden_layers", "num_attention_heads", "items", "name"}
+PYTHONS = {"clear", "get", "tolist", "num_hidden_layers", "num_attention_heads", "items", "name"}
 """Attributes of what vLLM holds, not of vLLM: lists, dicts, arrays, the checkpoint's own configuration."""
 
 MIXINS = {

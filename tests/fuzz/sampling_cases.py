@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tests.fuzz.case import EITHER, FINE, REFUSED, Case, as_json, chat, number
+from tests.fuzz.case import EITHER, FINE, REFUSED, Case, as_json, chat, number, show
+from tests.fuzz.pictures import png, url
 
 WILD: dict[str, Any] = {
     "NaN": number("NaN"),
@@ -137,3 +138,7 @@ def cases() -> Iterator[Case]:
                 () if why is not None else (field, *SAYS.get(field, ())),
                 why=why or "",
             )
+    for length in (0, 1, 50):
+        body = show(url(png()), truncate_prompt_tokens=length)
+        says = ("truncate_prompt_tokens",)
+        yield Case(f"truncate_prompt_tokens = {length}, with a picture", "odd value", as_json(body), mentions=says)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.checkpoints import random_image
+from tests.engine.driver import ROOT
 from tests.reference import reference_generate
 from tests.server.serving import SMALL, Server, image_message
 
@@ -84,6 +86,22 @@ def test_streaming_ends_with_the_report(server: Server) -> None:
         assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == text(whole)
         assert [hasattr(chunk, "eah") for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
         assert chunks[-1].eah == whole.eah
+
+
+def test_the_stream_helper_of_the_sdk_loses_the_report_and_the_printed_lines_read_it(server: Server) -> None:
+    """The helper builds its final completion from the fields that it knows; each chunk still has all of them."""
+    whole = chat(server, EAH | {"report": True})
+    assert whole.eah["applied"]
+    asked: dict[str, Any] = {"messages": image_message(IMAGE), "extra_body": {"eah": EAH | {"report": True}}, **GREEDY}
+    asked |= {"model": "tiny", "stop": [text(whole)[-1]]}  # the helper takes no answer that ends at `max_tokens`
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    printed = re.search(r"```python\n(with client\.chat\.completions\.stream\(.*?)```", page, re.DOTALL)
+    assert printed
+    assert "**asked" in printed[1]
+    read: dict[str, Any] = {"client": server.client, "asked": asked}
+    exec(printed[1], read)
+    assert read["report"] == whole.eah
+    assert not hasattr(read["completion"], "eah"), "the helper keeps the report: docs/operations.md may say so"
 
 
 def test_completions_report_why_not(server: Server) -> None:

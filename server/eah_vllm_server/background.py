@@ -1,0 +1,71 @@
+"""Responses that vLLM answers in the background: their report is read once they have ended, and kept beside them."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.responses import Response
+from vllm.entrypoints.openai.responses.protocol import ResponsesResponse
+from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
+
+from eah_vllm.report import EAHReport
+from eah_vllm_server.reply import FetchReport
+
+ANSWERED = ("completed", "incomplete")
+"""States of a stored response that is an answer; one that was cancelled or failed gets no report."""
+Kept = tuple[ResponsesResponse, EAHReport]
+
+
+def is_answered(response: Response) -> bool:
+    """Whether vLLM's reply holds a stored response that is an answer."""
+    return response.status_code < 400 and json.loads(bytes(response.body)).get("status") in ANSWERED
+
+
+class BackgroundReports:
+    """Reports by response ID, as long as vLLM keeps the responses: until the server ends."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, asyncio.Task[Kept | None]] = {}
+
+    def follow(
+        self, serving: OpenAIServingResponses, response_id: str, fetch: FetchReport | None, at_end: Callable[[], None]
+    ) -> None:
+        """Read the report when the response has ended.
+
+        Args:
+            serving: vLLM's handler, which runs the response and stores it.
+            response_id: of the response, which is queued or runs.
+            fetch: reads the report; None where nobody asked for one.
+            at_end: is called instead, when the response has ended and there is nothing to read.
+        """
+        running = serving.background_tasks.get(response_id)
+        following = self._when_ended(serving, response_id, running, fetch, at_end)
+        self._kept[response_id] = asyncio.create_task(following)
+
+    async def report(self, serving: OpenAIServingResponses, response_id: str) -> EAHReport | None:
+        """The report of an answered response, None when there is none; waits while it is being read."""
+        following = self._kept.get(response_id)
+        kept = None if following is None else await asyncio.shield(following)
+        if kept is None:
+            return None
+        response, report = kept
+        # Callers may name their responses: another one may have been stored under this ID since.
+        stored = await serving.retrieve_responses(response_id, starting_after=None, stream=False)
+        return report if stored is response else None
+
+    async def _when_ended(
+        self,
+        serving: OpenAIServingResponses,
+        response_id: str,
+        running: "asyncio.Task[Any] | None",
+        fetch: FetchReport | None,
+        at_end: Callable[[], None],
+    ) -> Kept | None:
+        if running is not None:
+            await asyncio.wait({running})
+        response = await serving.retrieve_responses(response_id, starting_after=None, stream=False)
+        if fetch is None or not isinstance(response, ResponsesResponse) or response.status not in ANSWERED:
+            at_end()
+            return None
+        return response, await fetch()

@@ -1,0 +1,12 @@
+"""How a request that asks for something impossible of EAH is refused."""
+
+from vllm.exceptions import VLLMValidationError
+
+from eah_vllm.options import OptionError
+from eah_vllm_server.metrics import metrics
+
+
+def refusal(error: OptionError) -> VLLMValidationError:
+    """Count a refused request; vLLM answers its own error with 400 and the field's name, pydantic would wrap ours."""
+    metrics().count_requests("refused")
+    return VLLMValidationError(str(error), parameter=error.field)
