@@ -66,13 +66,16 @@ class CheckedImageIO(MediaIO[Any]):
             raise refused(f"its data are broken ({type(error).__name__})") from error
 
     def _read(self, data: bytes) -> MediaWithBytes[Image.Image]:
-        opened, upright = decode(data, self._limits.image_formats)
-        image = as_seen(upright, opened, data)
+        upright, origin = decode(data, self._limits.image_formats)
+        image = as_seen(upright, origin, data)
+        as_stored = image is upright
+        del upright  # large
         if self._mode is not None:
-            image = convert_image_mode(image, self._mode, self._background)
+            shown = convert_image_mode(image, self._mode, self._background)
+            as_stored, image = as_stored and shown is image, shown
         # vLLM's caches tell pictures apart by their bytes, and by this where the pixels are not the file's own.
         config = {"image_mode": self._mode, "rgba_background_color": self._background}
-        return MediaWithBytes(image, data, None if image is upright else config)
+        return MediaWithBytes(image, data, None if as_stored else config)
 
     def load_base64(self, media_type: str, data: str) -> MediaWithBytes[Image.Image]:
         """What a data: URL holds."""

@@ -5,6 +5,7 @@ vLLM converts the result to the mode that it wants, and puts transparency on its
 
 from functools import reduce
 from io import BytesIO
+from typing import NamedTuple
 
 from PIL import Image, ImageChops, ImageCms, TiffImagePlugin
 from vllm.multimodal.image import normalize_image
@@ -17,20 +18,34 @@ ODD = frozenset({"CMYK", "LAB", "La", "RGBa"})
 """Inks, a colour space without a display, and colours that were multiplied by their transparency."""
 SIXTEEN_BITS = 1 << 16
 PNG_DEPTH = 24  # where a PNG says how many bits a sample has
-TIFF_BITS, TIFF_PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262
 
 
-def decode(data: bytes, formats: tuple[str, ...]) -> tuple[Image.Image, Image.Image]:
-    """A picture as Pillow has opened it, and the same upright as its EXIF data say; each pixel is decoded once.
+class Origin(NamedTuple):
+    """What the file says of its values; a picture that was turned upright does not know it any more."""
+
+    kind: str | None
+    """The format, by Pillow's name."""
+    depth: int
+    """Bits of a value, for PNG and TIFF."""
+    white_is_zero: bool
+
+
+def decode(data: bytes, formats: tuple[str, ...]) -> tuple[Image.Image, Origin]:
+    """A picture, upright as its EXIF data say; each pixel is decoded once.
 
     Raises:
         Exception: whatever broken data lead Pillow to raise.
     """
-    opened = Image.open(BytesIO(data), formats=formats)
+    image = Image.open(BytesIO(data), formats=formats)
     # vLLM turns pictures upright under `suppress(Exception)`, which hides that a PNG is broken: decoded a second time
     # it is black pixels. Once it is decoded here, nothing is left to hide.
-    opened.load()
-    return opened, normalize_image(opened)
+    image.load()
+    depth, white_is_zero = data[PNG_DEPTH] if image.format == "PNG" else 16, False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        depth = image.tag_v2.get(TIFF_BITS, (depth,))[0]
+        white_is_zero = image.tag_v2.get(TIFF_PHOTOMETRIC) == 0
+    return normalize_image(image), Origin(image.format, depth, white_is_zero)
 
 
 def can_be_seen(image: Image.Image) -> bool:
@@ -42,18 +57,18 @@ def can_be_seen(image: Image.Image) -> bool:
     return image.mode in PLAIN | DEEP | ODD or (image.mode == "I" and image.format in ("PNG", "PPM"))
 
 
-def as_seen(image: Image.Image, opened: Image.Image, data: bytes) -> Image.Image:
+def as_seen(image: Image.Image, origin: Origin, data: bytes) -> Image.Image:
     """An 8-bit picture of one of the modes in `PLAIN`; the very same picture where it is one already.
 
     Args:
-        image: the decoded picture, upright.
-        opened: the picture as Pillow has opened it; only this one still knows its format.
+        image: as from `decode`; it is left as it is.
+        origin: likewise.
         data: the file.
     """
-    if opened.format == "PNG" and "transparency" in image.info and image.mode != "P":
-        return _with_colour_key(image, opened, data)
+    if origin.kind == "PNG" and "transparency" in image.info and image.mode != "P":
+        return _with_colour_key(image, origin, data)
     if image.mode in DEEP or image.mode == "I":
-        return _eight_bits(image, opened)
+        return _eight_bits(image, origin)
     if image.mode == "CMYK":
         return _by_profile(image) or image.convert("RGB")
     if image.mode == "LAB":
@@ -66,46 +81,43 @@ def as_seen(image: Image.Image, opened: Image.Image, data: bytes) -> Image.Image
     return image
 
 
-def _eight_bits(image: Image.Image, opened: Image.Image) -> Image.Image:
+def _eight_bits(image: Image.Image, origin: Origin) -> Image.Image:
     """The upper 8 bits of 16-bit grey, as Pillow itself takes them of 16-bit colours."""
-    shift = 8
-    inverted = False
-    if isinstance(opened, TiffImagePlugin.TiffImageFile):
-        shift = opened.tag_v2.get(TIFF_BITS, (16,))[0] - 8  # 12 bits are not scaled by Pillow
-        inverted = opened.tag_v2.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO  # nor are these turned round
-    table = [min(value >> shift, 255) for value in range(SIXTEEN_BITS)]
-    return image.convert("I").point([255 - value for value in table] if inverted else table, "L")
+    # A TIFF may have 12 bits, and 0 for white: Pillow neither scales the ones nor turns the others round.
+    shift, flip = (origin.depth - 8, 255 if origin.white_is_zero else 0) if origin.kind == "TIFF" else (8, 0)
+    return image.convert("I").point([min(value >> shift, 255) ^ flip for value in range(SIXTEEN_BITS)], "L")
 
 
-def _with_colour_key(image: Image.Image, opened: Image.Image, data: bytes) -> Image.Image:
+def _with_colour_key(image: Image.Image, origin: Origin, data: bytes) -> Image.Image:
     """A PNG in which one colour is transparent (tRNS).
 
     vLLM looks for that in grey pictures only; Pillow compares the colour with the values that it has scaled to 8 bits.
     """
-    key, depth = image.info["transparency"], data[PNG_DEPTH]
-    if image.mode in DEEP or image.mode == "I":
+    key = image.info["transparency"]
+    if image.mode == "RGB":
+        opaque = _differs(image, [value >> (origin.depth - 8) & 255 for value in key])
+        if origin.depth == 16:
+            opaque = ImageChops.lighter(opaque, _differs(_lower_bytes(data), [value & 255 for value in key]))
+    elif origin.depth == 16:
         opaque = image.convert("I").point([255 * (value != key) for value in range(SIXTEEN_BITS)], "L")
-        image = _eight_bits(image, opened)
-    elif image.mode == "RGB" and depth == 16:
-        opaque = ImageChops.lighter(
-            _differs(image, [value >> 8 for value in key]), _differs(_lower_bytes(data), [value & 255 for value in key])
-        )
-    elif image.mode == "RGB":
-        opaque = _differs(image, [value & 255 for value in key])
+        image = _eight_bits(image, origin)
     else:
-        scale = 1 if image.mode == "1" else 255 // ((1 << depth) - 1)
+        scale = 1 if image.mode == "1" else 255 // ((1 << origin.depth) - 1)  # Pillow has scaled a key of 1 bit
         image = image.convert("L")
-        opaque = _differs(image, [(key * scale) & 255])
-    image = image.convert("RGB")
-    image.putalpha(opaque)
-    del image.info["transparency"]
-    return image
+        opaque = _differs(image, [key * scale & 255])
+    shown = image.convert("RGB") if image.mode == "L" else image.copy()
+    shown.putalpha(opaque)
+    del shown.info["transparency"]
+    return shown
 
 
 def _differs(image: Image.Image, colour: list[int]) -> Image.Image:
     """255 where a pixel is of another colour than this one, else 0."""
-    tables = [[255 * (value != wanted) for value in range(256)] for wanted in colour]
-    return reduce(ImageChops.lighter, [band.point(table) for band, table in zip(image.split(), tables, strict=True)])
+    bands = (
+        image.getchannel(number).point([255 * (value != wanted) for value in range(256)])
+        for number, wanted in enumerate(colour)
+    )
+    return reduce(ImageChops.lighter, bands)
 
 
 def _lower_bytes(data: bytes) -> Image.Image:
