@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from eah_vllm.evaluation.task import Answer, Question, Tally, Task, TaskError
 
 PROMPT = "Please describe this image in detail."
 """Of OPERA, of EAH's scripts and of lmms-eval."""
+FINISHED = re.compile(r""".*[.!?]["'\u201d\u2019)\]]*(?=\s|$)""", re.DOTALL)
+"""A text up to the end of its last whole sentence."""
 
 
 class ChairTask(Task):
@@ -28,6 +31,7 @@ class ChairTask(Task):
         prompt: what is asked.
         max_tokens: that a caption may have.
         lemmas: as for `CaptionReader`.
+        drop_unfinished: do not count the last sentence of a caption that `max_tokens` has cut.
     """
 
     name = "chair"
@@ -43,10 +47,11 @@ class ChairTask(Task):
         prompt: str = PROMPT,
         max_tokens: int = 512,
         lemmas: str = "plural",
+        drop_unfinished: bool = False,
     ) -> None:
         if number < 1 or max_tokens < 1:
             raise TaskError(f"chair: n and max-tokens must be 1 or more, got {number} and {max_tokens}")
-        self._images = images
+        self._images, self._drop_unfinished = images, drop_unfinished
         self._reader = CaptionReader(words, lemmas)
         names = coco_images(images)
         present = objects_by_image(annotations, names, self._reader)
@@ -86,6 +91,22 @@ class ChairTask(Task):
             read[unit] = ReadCaption(mentions, self._present[unit], len(text.split()))
         return {"caption": tally_captions(read)}
 
+    def captions(self, answers: Mapping[str, Answer]) -> Mapping[str, str]:
+        """As they were written, or without an unfinished last sentence; a caption that has no other is empty then."""
+        asked = {question.unit: answers[question.id] for question in self._questions if question.id in answers}
+        return {unit: self._counted(answer) for unit, answer in asked.items()}
+
+    def _counted(self, answer: Answer) -> str:
+        if not self._drop_unfinished or answer.finish_reason != "length":
+            return answer.text
+        finished = FINISHED.match(answer.text)
+        return finished[0] if finished else ""
+
+    def protocol(self) -> Mapping[str, Any]:
+        """No part of the identity: the answers of a run can be counted either way."""
+        sentence = "dropped" if self._drop_unfinished else "counted"
+        return {"max_tokens": self._identity["max_tokens"], "unfinished_sentence": sentence}
+
     def identity(self) -> Mapping[str, Any]:
         """Which pictures (by number and seed), what is asked of them, and which words are counted."""
         return self._identity
@@ -111,6 +132,11 @@ def add_parser(tasks: Any) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="which pictures")
     parser.add_argument("--prompt", default=PROMPT, help=f"default: {PROMPT}")
     parser.add_argument("--max-tokens", type=int, default=512, help="tokens of a caption (default 512)")
+    parser.add_argument(
+        "--drop-unfinished",
+        action="store_true",
+        help="do not count the last sentence of a caption that --max-tokens has cut (default: it is counted)",
+    )
     parser.add_argument("--words", type=Path, help="list of words (default: that of the installed lmms-eval)")
     parser.add_argument(
         "--lemmas",
@@ -132,4 +158,5 @@ def _make(args: argparse.Namespace) -> ChairTask:
         prompt=args.prompt,
         max_tokens=args.max_tokens,
         lemmas=args.lemmas,
+        drop_unfinished=args.drop_unfinished,
     )

@@ -58,7 +58,7 @@ def write_report(
     correlations = _drawn(correlated, out / "correlation.png")
     page = _page().render(
         told=told,
-        run={**task.identity(), "model": server.model},
+        run={**task.identity(), **task.protocol(), "model": server.model},
         facts=server_facts(server, out),
         date=datetime.now(UTC).date().isoformat(),
         settings=[_named(s, letters) for s in settings],

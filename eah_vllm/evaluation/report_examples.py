@@ -84,10 +84,8 @@ def _example(
 ) -> Example:  # fmt: skip
     captions = [q for q in questions if q.group == "caption"]
     if captions:
-        said = [
-            Said("", _marked(task, unit, before[q.id].text.strip()), _marked(task, unit, after[q.id].text.strip()))
-            for q in captions
-        ]
+        pairs = [[task.captions({q.id: given[q.id]})[unit].strip() for given in (before, after)] for q in captions]
+        said = [Said("", _marked(task, unit, first), _marked(task, unit, second)) for first, second in pairs]
     else:
         # Yes/no questions: what changed, or else one question that stands for all.
         changed = [q for q in questions if before[q.id].text.strip() != after[q.id].text.strip()]

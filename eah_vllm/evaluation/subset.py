@@ -31,6 +31,14 @@ class Subset(Task):
         """The task's counts of the answers about the units."""
         return self._task.tallies({id_: answer for id_, answer in answers.items() if id_ in self._ids})
 
+    def captions(self, answers: Mapping[str, Answer]) -> Mapping[str, str]:
+        """The task's captions of the units."""
+        return self._task.captions({id_: answer for id_, answer in answers.items() if id_ in self._ids})
+
+    def protocol(self) -> Mapping[str, Any]:
+        """The task's."""
+        return self._task.protocol()
+
     def identity(self) -> Mapping[str, Any]:
         """The task's: answers are kept for the whole of it."""
         return self._task.identity()

@@ -19,7 +19,8 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
     A row has the metrics of the task's main part by name (percent, `words` apart), `n` units, `mended` and `spoiled`
     captions or answers, `ci95` (95 % interval of each metric), `difference` (against the first row, paired), `spread`
     (over five splits), `length_matched` (captions cut to the shorter one's length), `applied` (share of answers with
-    EAH applied, and why not), and `parts`: the same for the other parts of the task.
+    EAH applied, and why not), and `parts`: the same for the other parts of the task. `protocol`, where the task has a
+    choice of how to count: the choice, and how many captions it may concern.
     """
     everything = {setting.name: answers.by_setting.get(setting.name, {}) for setting in settings}
     tallies = {name: task.tallies(given) for name, given in everything.items()}
@@ -28,11 +29,19 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
     for setting in settings:
         main, *others = tallies[setting.name]
         row = {"setting": setting.name} | _figures(tallies[baseline][main], tallies[setting.name][main])
+        if task.protocol():
+            row["protocol"] = {**task.protocol(), **_endings(task, everything[setting.name])}
         row["length_matched"] = _length_matched(task, everything[baseline], everything[setting.name])
         row["applied"] = _applied(everything[setting.name])
         row["parts"] = {part: _figures(tallies[baseline][part], tallies[setting.name][part]) for part in others}
         rows.append(row)
     return rows
+
+
+def _endings(task: Task, given: Mapping[str, Answer]) -> dict[str, int]:
+    """How many captions were cut by the limit of tokens, and of how many the server does not say."""
+    reasons = [given[q.id].finish_reason for q in task.questions() if q.group == "caption" and q.id in given]
+    return {"cut": reasons.count("length"), "finish_unknown": reasons.count(None)}
 
 
 def _figures(before: Tally, after: Tally) -> dict[str, Any]:
@@ -69,9 +78,10 @@ def _difference(before: Tally, after: Tally, metric: Metric) -> dict[str, Any] |
 def _length_matched(task: Task, before: Mapping[str, Answer], after: Mapping[str, Answer]) -> dict[str, Any] | None:
     """Figures of the setting and of the first one, each pair of captions cut to as many words as the shorter has."""
     cut: tuple[dict[str, Answer], dict[str, Answer]] = {}, {}
+    first_captions, second_captions = task.captions(before), task.captions(after)
     for question in task.questions():
         if question.group == "caption" and question.id in before and question.id in after:
-            pair = before[question.id].text.split(), after[question.id].text.split()
+            pair = first_captions[question.unit].split(), second_captions[question.unit].split()
             length = min(map(len, pair))
             for kept, words in zip(cut, pair, strict=True):
                 kept[question.id] = Answer(" ".join(words[:length]))

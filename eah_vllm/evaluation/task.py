@@ -104,8 +104,12 @@ class Task(ABC):
     def identity(self) -> Mapping[str, Any]:
         """What makes two runs of the task the same: numbers, seeds, files; JSON data."""
 
+    def protocol(self) -> Mapping[str, Any]:
+        """How answers are counted, where there is a choice that does not change what is asked."""
+        return {}
+
     def captions(self, answers: Mapping[str, Answer]) -> Mapping[str, str]:
-        """Captions by unit, where the task has captions; for length matching and the report's examples."""
+        """Captions by unit as they are counted, where the task has captions; for length matching and examples too."""
         return {q.unit: answers[q.id].text for q in self.questions() if q.group == "caption" and q.id in answers}
 
     def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:

@@ -47,6 +47,8 @@ def png_header(width: int, height: int, depth: int = 8, colour: int = 2, pixels:
         ("WEBP", "RGBA"),
         ("GIF", "P"),
         ("BMP", "RGB"),
+        ("PNG", "I;16"),
+        ("JPEG", "CMYK"),
     ],
 )
 def test_ordinary_pictures_pass(format_: str, mode: str) -> None:
@@ -78,9 +80,7 @@ def test_animated_pictures_are_refused(format_: str) -> None:
         (png_header(0, 10), "not a picture|no pixels"),
         (png_header(1, 30_000), "longer"),
         (png_header(30_000, 1), "longer"),
-        (png_header(64, 64, depth=16, colour=0), "I;16"),
-        (picture("JPEG", "CMYK"), "CMYK"),
-        (picture("TIFF"), "not a picture.*JPEG, PNG, WEBP, GIF, BMP"),
+        (picture("TIFF"), r"not a picture.*JPEG, PNG, WEBP, GIF, BMP\..* `magick in\.tif .* out\.png`"),
         (picture("ICO"), "not a picture"),
         (b"", "not a picture"),
         (b"\x89PNG\r\n\x1a\n", "not a picture"),

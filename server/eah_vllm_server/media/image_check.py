@@ -5,32 +5,21 @@ from io import BytesIO
 from PIL import Image
 
 from eah_vllm_server.http_limits import HTTPLimits
+from eah_vllm_server.media.pixels import can_be_seen
 
-# What Pillow turns into RGB as an eye would: it clips 16-bit grey to white, and knows no colour profile of CMYK.
-MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX"})
-PNG = b"\x89PNG\r\n\x1a\n"
 MULTI_PICTURE = "MPO"  # a camera's JPEG with further pictures behind the first, which alone is read
+CONVERT = "for example with `magick %s -colorspace sRGB -depth 8 out.png`"
 
 
 class ImageRefused(ValueError):
     """A picture that is not decoded; the message says why."""
 
 
-def load_png(data: bytes) -> None:
-    """Decode a PNG once, for what it raises; other formats are left alone.
-
-    vLLM turns pictures upright under `suppress(Exception)`. For that Pillow decodes a PNG, and decoding a broken one a
-    second time gives black pixels instead of an error.
-    """
-    if data.startswith(PNG):
-        Image.open(BytesIO(data), formats=("PNG",)).load()
-
-
 def check_image(data: bytes, limits: HTTPLimits) -> int:
     """Pixels of a picture that may be decoded.
 
     Raises:
-        ImageRefused: not a picture, of another format, too large, too long, animated, or of an odd mode.
+        ImageRefused: not a picture, of another format, too large, too long, animated, or of values without a meaning.
     """
     formats = ", ".join(limits.image_formats)
     try:
@@ -42,7 +31,8 @@ def check_image(data: bytes, limits: HTTPLimits) -> int:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's readers raise whatever a broken header leads to
-        raise ImageRefused(f"it is not a picture that can be read; known formats: {formats}") from error
+        known = f"it is not a picture that can be read; known formats: {formats}"
+        raise ImageRefused(f"{known}. Convert another one, {CONVERT % 'in.tif'}") from error
     width, height = image.size
     if width * height > limits.image_pixels:
         raise ImageRefused(f"{width} x {height} is more than {limits.image_pixels} pixels (eah_http.image_pixels)")
@@ -54,7 +44,8 @@ def check_image(data: bytes, limits: HTTPLimits) -> int:
             f"{width} x {height} is longer than {limits.image_aspect:g} times its width (eah_http.image_aspect)"
         )
     if animated:
-        raise ImageRefused("it is animated; send one frame")
-    if image.mode not in MODES:
-        raise ImageRefused(f"its mode {image.mode} cannot be turned into RGB faithfully; send 8-bit RGB or grey")
+        raise ImageRefused("it is animated; send one frame, " + CONVERT % "'in.gif[0]'")
+    if not can_be_seen(image):
+        why = f"its mode {image.mode} does not say which value is black and which is white"
+        raise ImageRefused(f"{why}; convert it, {CONVERT % 'in.tif -auto-level'}")
     return width * height
