@@ -14,7 +14,6 @@ from vllm.exceptions import VLLMValidationError
 from eah_vllm_server.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media.uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
-from eah_vllm_server.truncation import never_cut_pictures
 
 router = APIRouter()
 
@@ -43,7 +42,6 @@ class NoEAHBatchRequest(BatchChatCompletionRequest):
     eah: RefusedField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
-    _never_cut_pictures = model_validator(mode="before")(never_cut_pictures)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 

@@ -14,7 +14,6 @@ from eah_vllm_server.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media.uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
 from eah_vllm_server.refusal import refusal
-from eah_vllm_server.truncation import never_cut_pictures
 
 
 def _read(value: Any) -> bool | EAHOptions | None:
@@ -64,7 +63,6 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
-    _never_cut_pictures = model_validator(mode="before")(never_cut_pictures)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
@@ -84,7 +82,6 @@ class EAHResponsesRequest(ResponsesRequest):
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
-    _never_cut_pictures = model_validator(mode="before")(never_cut_pictures)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 

@@ -3,11 +3,17 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from vllm.exceptions import VLLMValidationError
+
 from eah_vllm_server.media.content_parts import check_message
 
 if TYPE_CHECKING:
     from vllm.renderers.base import BaseRenderer
     from vllm.renderers.online_renderer import OnlineRenderer
+    from vllm.renderers.params import ChatParams, TokenizeParams
+
+
+TRUNCATE = "truncate_prompt_tokens"
 
 
 class CheckedRenderer:
@@ -24,16 +30,33 @@ class CheckedRenderer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._renderer, name)
 
-    async def render_chat_async(self, conversations: Sequence[list[Any]], *args: Any, **kwargs: Any) -> Any:
+    async def render_chat_async(
+        self,
+        conversations: Sequence[list[Any]],
+        chat_params: "ChatParams",
+        tok_params: "TokenizeParams | None" = None,
+        **kwargs: Any,
+    ) -> Any:
         """Check every message, then let vLLM render.
 
         Raises:
-            VLLMValidationError: a content part that no client may send; answered with 400.
+            VLLMValidationError: a content part that no client may send, or a prompt that is cut before its picture;
+                answered with 400.
         """
         for conversation in conversations:
             for message in conversation:
                 check_message(message, embeddings=self._embeddings)
-        return await self._renderer.render_chat_async(conversations, *args, **kwargs)
+        try:
+            return await self._renderer.render_chat_async(conversations, chat_params, tok_params, **kwargs)
+        except AssertionError as error:
+            # vLLM cuts the text of a prompt first, and then asserts that it finds the place of each picture.
+            length = tok_params.truncate_prompt_tokens if tok_params is not None else None
+            if length is None:
+                raise
+            asked = f"{TRUNCATE}={length}" if length >= 0 else f"{TRUNCATE}=-1 (or truncation: auto)"
+            raise VLLMValidationError(
+                f"{asked} would cut a picture off; leave it out, or shorten the text", parameter=TRUNCATE
+            ) from error
 
 
 def check_messages_of_all_routes(online_renderer: "OnlineRenderer", *, embeddings: bool) -> None:
