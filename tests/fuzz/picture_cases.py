@@ -70,9 +70,23 @@ def _fine() -> Iterator[Case]:
     yield picture("transparent palette", "fine", encode(scene().quantize(8), "png", transparency=0), expect=FINE)
     for mode in ("1", "L", "LA"):
         yield picture(f"{mode} png", "fine", encode(scene().convert("L").convert(mode), "png"), expect=FINE, why=SEEN)
+    yield from _deep_and_printed()
     for size in ((1, 1), (1, 2), (3, 200), (2000, 1500)):
         image = scene().resize(size)
         yield picture(f"{size[0]} x {size[1]}", "fine", encode(image, "png"), expect=FINE, why="small enough to show")
+
+
+def _deep_and_printed() -> Iterator[Case]:
+    grey = np.asarray(scene().convert("L"))
+    deep = Image.fromarray(grey.astype(np.uint16) * 257)
+    yield picture("16-bit png", "fine", encode(deep, "png"), expect=FINE, why="scaled, not clipped to white")
+    keyed = encode(scene(), "png", transparency=scene().getpixel((0, 0)))
+    yield picture("png with a transparent colour", "fine", keyed, expect=FINE, why="shown on white")
+    cmyk = scene().convert("CMYK")
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name, profile in (("no", b""), ("a broken", b"\xff" * 3000), ("a cut", srgb[:300]), ("another", srgb)):
+        file = encode(cmyk, "jpeg", icc_profile=profile)
+        yield picture(f"CMYK jpeg with {name} profile", "fine", file, "image/jpeg", expect=FINE, why="shown plainly")
 
 
 def _not_shown() -> Iterator[Case]:
@@ -88,11 +102,8 @@ def _not_shown() -> Iterator[Case]:
             why="which frame is meant? (SECURITY.md: send one)",
         )
     colours = "its colours would not be the ones that its maker saw"
-    for kind in ("jpeg", "tiff"):
-        yield picture(f"CMYK {kind}", "not shown", encode(scene().convert("CMYK"), kind), f"image/{kind}", why=colours)
     grey = np.asarray(scene().convert("L"))
-    deep = Image.fromarray(grey.astype(np.uint16) * 257)
-    yield picture("16-bit png", "not shown", encode(deep, "png"), why="Pillow clips it to white")
+    yield picture("CMYK tiff", "not shown", encode(scene().convert("CMYK"), "tiff"), "image/tiff", why=colours)
     yield picture("float tiff", "not shown", encode(Image.fromarray(grey.astype(np.float32)), "tiff"), why=colours)
     to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
     lab = ImageCms.applyTransform(scene(), to_lab)

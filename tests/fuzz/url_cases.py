@@ -80,23 +80,17 @@ def _data_urls() -> Iterator[Case]:
     data = base64.b64encode(png()).decode()
     for media_type in ("text/html", "application/pdf", "text/plain", "video/mp4", "application/x-python-pickle"):
         yield _case(f"a picture called {media_type}", f"data:{media_type};base64,{data}", "data url")
-    for media_type in ("image/jpeg", "IMAGE/PNG", "image/png;charset=utf-8"):
+    untyped = ("", "image", "application/octet-stream")  # Qwen's documentation writes `data:image;base64,`
+    for media_type in ("image/jpeg", "IMAGE/PNG", "image/png;charset=utf-8", *untyped):
         yield _case(
-            f"a png called {media_type}",
+            f"a png called {media_type!r}",
             f"data:{media_type};base64,{data}",
             "data url",
             expect=FINE,
             same_answer=True,
             why="the bytes say what they are",
         )
-    for media_type in ("", "application/octet-stream", "image", "a" * 5000):
-        yield _case(
-            f"a png called {media_type[:30]!r}",
-            f"data:{media_type};base64,{data}",
-            "data url",
-            expect=EITHER,
-            why="no type, or one that says nothing: refused, or read as what it is",
-        )
+    yield _case("a png called a name of 5000 letters", f"data:{'a' * 5000};base64,{data}", "data url")
     wrong = {
         "no comma": f"data:image/png;base64{data}",
         "nothing after the comma": "data:image/png;base64,",

@@ -159,24 +159,42 @@ def image_part(url: str, **more: Any) -> list[Any]:
     return [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}} | more]}]
 
 
+def routes(url: str) -> list[tuple[str, bytes]]:
+    """Every route that takes pictures, with a request that shows this one."""
+    responses = [{"role": "user", "content": [{"type": "input_image", "image_url": url, "detail": "auto"}]}]
+    source: dict[str, str] = {"type": "url", "url": url}
+    if url.startswith("data:"):
+        media_type, _, data = url.removeprefix("data:").partition(";base64,")
+        source = {"type": "base64", "media_type": media_type, "data": data}
+    anthropic = [{"role": "user", "content": [{"type": "image", "source": source}]}]
+    return [
+        ("/v1/chat/completions", body(image_part(url))),
+        ("/v1/chat/completions", body(image_part(url), stream=True)),
+        ("/v1/chat/completions/batch", body([image_part(url)])),
+        ("/v1/responses", json.dumps({"model": "tiny", "input": responses, "max_output_tokens": 2}).encode()),
+        ("/v1/messages", body(anthropic)),
+        ("/tokenize", json.dumps({"model": "tiny", "messages": image_part(url)}).encode()),
+        ("/invocations", body(image_part(url))),
+    ]
+
+
 def test_no_route_fetches_a_url(server: Server) -> None:
     with HTTPServer(lambda handler: send(handler, b"")) as origin:
         url = f"http://127.0.0.1:{origin.port}/a.png"
-        responses = [{"role": "user", "content": [{"type": "input_image", "image_url": url, "detail": "auto"}]}]
-        anthropic = [{"role": "user", "content": [{"type": "image", "source": {"type": "url", "url": url}}]}]
-        for path, sent in [
-            ("/v1/chat/completions", body(image_part(url))),
-            ("/v1/chat/completions", body(image_part(url), stream=True)),
-            ("/v1/chat/completions/batch", body([image_part(url)])),
-            ("/v1/responses", json.dumps({"model": "tiny", "input": responses}).encode()),
-            ("/v1/messages", body(anthropic)),
-            ("/tokenize", json.dumps({"model": "tiny", "messages": image_part(url)}).encode()),
-            ("/invocations", body(image_part(url))),
-        ]:
+        for path, sent in routes(url):
             status, _, text = request(server, "POST", path, sent)
             assert (status, "--allowed-media-domains" in text) == (400, True), f"{path}: {text}"
         assert origin.requests == []
     assert "--allowed-local-media-path" in refused(server, image_part("file:///etc/hostname"))
+
+
+def test_every_route_reads_a_picture_without_a_type(server: Server) -> None:
+    for media_type in ("image", "", "application/octet-stream", "image/png;charset=utf-8"):
+        for path, sent in routes(png(20, 10).replace("image/png", media_type)):
+            status, _, text = request(server, "POST", path, sent)
+            assert status == 200, f"{path} {media_type!r}: {text}"
+    for path, sent in routes(png(20, 10).replace("image/png", "text/html")):
+        assert request(server, "POST", path, sent)[0] == 400, path
 
 
 def png(width: int, height: int) -> str:

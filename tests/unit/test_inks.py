@@ -83,7 +83,8 @@ def test_a_profile_that_cannot_be_used_is_none() -> None:
     plain, profile = seen(cmyk_jpeg(inks)), cmyk_profile(LOOKS)
     assert (seen(cmyk_jpeg(inks, icc_profile=profile)) != plain).any()
     without_table = profile.replace(b"A2B0", b"none")
-    for broken in (b"no profile", profile[:200], profile[:130], without_table, SRGB):
+    unnamed = profile.replace(b"CMYK", b"\xff\xfeYK", 1)
+    for broken in (unnamed, b"no profile", profile[:200], profile[:130], without_table, SRGB):
         assert (seen(cmyk_jpeg(inks, icc_profile=broken)) == plain).all()
 
 

@@ -138,5 +138,5 @@ def _by_profile(image: Image.Image) -> Image.Image | None:
         if inks.profile.xcolor_space.strip() != "CMYK":
             return None
         return ImageCms.profileToProfile(image, inks, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
+    except (ImageCms.PyCMSError, OSError, ValueError):  # ValueError: its names are no text
         return None
