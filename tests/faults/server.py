@@ -37,9 +37,8 @@ class FaultServer(Server):
         unbound = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
         environment = {"VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": paths} | unbound | dict(env or {})
         if plain:
-            arguments = complete(
-                list(arguments), serve_parser()[0]
-            )  # of the built-in model, which only our command knows
+            # Of the built-in model, which only our command knows.
+            arguments = complete(list(arguments), serve_parser()[0])
         super().__init__([*arguments, *inspector], env=environment, plain=plain)
         self.processes: set[Identity] = set()
         self.shared_memory: set[str] = set()
