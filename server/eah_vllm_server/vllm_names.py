@@ -108,6 +108,8 @@ COMMAND = (  # __main__.py
     Name("vllm.entrypoints.cli.serve", "ServeSubcommand.validate", "eah-vllm serve", calls="args"),
     Name("vllm.entrypoints.cli.serve", "ServeSubcommand.cmd", "eah-vllm serve", calls="args"),
     Name("vllm.utils.argparse_utils", "FlexibleArgumentParser", "eah-vllm serve"),
+    Name("vllm.utils.argparse_utils", "FlexibleArgumentParser.parse_args", "which model is named", calls="args",
+         reads="--config model_tag"),
 )
 MEDIA = "vllm.multimodal.media"
 

@@ -6,9 +6,7 @@ import argparse
 from pathlib import Path
 
 import pytest
-from eah_vllm_server.__main__ import complete, configs_dir
-from vllm.entrypoints.cli.serve import ServeSubcommand
-from vllm.utils.argparse_utils import FlexibleArgumentParser
+from eah_vllm_server.__main__ import complete, configs_dir, serve_parser
 
 from eah_vllm.options import EngineDefaults
 
@@ -17,10 +15,8 @@ CONFIGS = sorted(configs_dir().glob("*.yaml"))
 
 def parse(*argv: str) -> argparse.Namespace:
     """What `eah-vllm serve ARGV` hands to vLLM, read by vLLM's own parser."""
-    parser = FlexibleArgumentParser()
-    command = ServeSubcommand()
-    command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
-    arguments = parser.parse_args(["serve", *complete(list(argv))])
+    parser, command = serve_parser()
+    arguments = parser.parse_args(["serve", *complete(list(argv), parser)])
     command.validate(arguments)
     return arguments
 

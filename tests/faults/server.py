@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
-from eah_vllm_server.__main__ import complete
+from eah_vllm_server.__main__ import complete, serve_parser
 
 from tests.faults.http import get
 from tests.server.serving import Server
@@ -37,7 +37,8 @@ class FaultServer(Server):
         unbound = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
         environment = {"VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": paths} | unbound | dict(env or {})
         if plain:
-            arguments = complete(list(arguments))  # of the built-in model, which only our command knows
+            # Of the built-in model, which only our command knows.
+            arguments = complete(list(arguments), serve_parser()[0])
         super().__init__([*arguments, *inspector], env=environment, plain=plain)
         self.processes: set[Identity] = set()
         self.shared_memory: set[str] = set()

@@ -20,7 +20,7 @@ OPENAI = image_message(random_image(2))
 
 @pytest.fixture(scope="module")
 def server(unusual_checkpoint: Path) -> Iterator[Server]:
-    arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL]
+    arguments = ["--served-model-name", "tiny", *SMALL, str(unusual_checkpoint)]  # options may come first
     # The development mode has vLLM's /abort_requests.
     with Server(arguments, env={"VLLM_SERVER_DEV_MODE": "1"}) as server:
         yield server
