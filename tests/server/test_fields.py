@@ -152,6 +152,14 @@ def test_flat_options_may_be_texts(server: Server) -> None:
         assert chat(server, vllm_xargs=flat)["eah"] == chat(server, eah=REPORT)["eah"]
 
 
+def test_a_stream_of_two_choices_has_one_report_when_both_have_ended(server: Server) -> None:
+    asked = {"messages": MESSAGES, "n": 2, "temperature": 1e-4, "max_tokens": 12, "ignore_eos": True, "eah": REPORT}
+    events = events_of(server.post(CHAT, {"model": "tiny", "stream": True} | asked)[1])
+    ends = [choice["index"] for event in events for choice in event["choices"] if choice["finish_reason"]]
+    assert sorted(ends) == [0, 1]
+    assert events[-1]["eah"] == chat(server, eah=REPORT)["eah"]
+
+
 def response_body(question: str = "Please describe this image in detail.", picture: str = PICTURE) -> dict[str, Any]:
     content = [
         {"type": "input_image", "image_url": picture, "detail": "auto"},
@@ -170,10 +178,15 @@ def ended(server: Server, response_id: str) -> dict[str, Any]:
     raise AssertionError(f"{response_id} does not end")
 
 
-def last_event(events: str) -> dict[str, Any]:
-    data = [line.removeprefix("data: ") for line in events.splitlines() if line.startswith("data: {")]
+def events_of(stream: str) -> list[dict[str, Any]]:
+    """The events of a stream, of which the last one alone has a report."""
+    data = [line.removeprefix("data: ") for line in stream.splitlines() if line.startswith("data: {")]
     assert ['"eah"' in line for line in data] == [False] * (len(data) - 1) + [True]
-    event: dict[str, Any] = json.loads(data[-1])
+    return [json.loads(line) for line in data]
+
+
+def last_event(stream: str) -> dict[str, Any]:
+    event = events_of(stream)[-1]
     assert event["response"]["eah"] == event["eah"]
     return event
 
