@@ -1,13 +1,14 @@
 """What the HTTP process holds between requests."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from vllm.config import VllmConfig
 
 from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
 from eah_vllm.engine_config import engine_defaults, model_shape
-from eah_vllm.options import EngineDefaults
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
 from eah_vllm_server.collector import ReportCollector
 from eah_vllm_server.engine_request import ServedModel
@@ -19,8 +20,8 @@ class EAHState:
 
     model: ServedModel
     collector: ReportCollector
-    settings: EngineDefaults
-    """The engine's EAH settings."""
+    engine: Mapping[str, Any]
+    """The engine's EAH settings, and what limits EAH there."""
     runner: str
     """Model runner of the engine, "V1" or "V2"."""
     counting: asyncio.Task[None] | None = None
