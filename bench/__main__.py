@@ -14,7 +14,7 @@ from bench.bars import HEADER, verdicts
 from bench.children import exit_on_sigterm
 from bench.results import ROOT, Part, say, write
 
-PARTS = ("op", "engine", "serving", "medium", "published")
+PARTS = ("op", "engine", "serving", "medium", "mixed", "published")
 
 
 def _op(part: Part, runs: int, quick: bool, folder: Path) -> None:
@@ -41,6 +41,12 @@ def _medium(part: Part, runs: int, quick: bool, folder: Path) -> None:
     serving.figures(part, "medium", "_medium")
 
 
+def _mixed(part: Part, runs: int, quick: bool, folder: Path) -> None:
+    from bench import mixed
+
+    mixed.measure(folder / "mixed", runs, part, quick=quick)
+
+
 def _published(part: Part, runs: int, quick: bool, folder: Path) -> None:
     from bench import published
 
@@ -52,6 +58,7 @@ MEASURE: dict[str, Callable[[Part, int, bool, Path], None]] = {
     "engine": _engine,
     "serving": _serving,
     "medium": _medium,
+    "mixed": _mixed,
     "published": _published,
 }
 

@@ -26,6 +26,8 @@ class Geometry:
     vision_intermediate: int
     image_size: int = 336
     patch_size: int = 14
+    positions: int = 4096
+    """Longest context."""
 
 
 MEDIUM = Geometry(
@@ -76,7 +78,7 @@ def _config(geometry: Geometry, builtin: dict[str, object]) -> LlavaConfig:
         num_hidden_layers=geometry.layers,
         num_attention_heads=geometry.heads,
         num_key_value_heads=geometry.heads,
-        max_position_embeddings=4096,
+        max_position_embeddings=geometry.positions,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=4,

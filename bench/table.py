@@ -118,6 +118,25 @@ def serving(results: Results) -> str:
     return markdown(header, rows)
 
 
+def mixed(results: Results) -> str:
+    """Latencies of the long plain prompts alone, and their ratios to stock."""
+    part, figures = results["parts"]["mixed"], results["figures"]
+    rows: list[Sequence[str]] = []
+    for setting in ("stock", "off", "half"):
+        cells = []
+        for metric in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99"):
+            seen = f"{_medians(part['rounds']['mixed'], setting, f'{metric}_ms'):.1f}"
+            ratio = figures.get(f"mixed_{metric}_{setting}_over_stock")
+            cells.append(seen if ratio is None else f"{seen} ({ratio['median']:.3f})")
+        rows.append((setting, *cells))
+    facts = part["facts"]
+    header = ("setting", "TTFT p50, ms (/ stock)", "TTFT p99", "between tokens p50", "between tokens p99")
+    return (
+        f"{markdown(header, rows)}\n\nPrompts of {facts['tokens'][0]} to {facts['tokens'][1]} tokens;"
+        f" {facts['requests']} requests a round, {facts['concurrency']} at a time."
+    )
+
+
 def published(results: Results) -> str:
     """Requests per second."""
     figures = results["figures"]
@@ -163,6 +182,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "op": ("op", op),
     "engine": ("engine", engine),
     "serving": ("serving", serving),
+    "mixed": ("mixed", mixed),
     "published": ("published", published),
     "gpu": ("", gpu),
 }

@@ -35,8 +35,8 @@ def plan_batch(
 ) -> BatchPlan:
     """Plan a step.
 
-    Choosing a head needs every prompt row. So a prompt that is not whole in this step is not changed, unless the rest
-    of it lies in the prefix cache, with a recorded head.
+    Choosing a head needs every prompt row. So a prompt that is not whole in this step is not changed, in this step or
+    a later one, unless the rest of it lies in the prefix cache, with a recorded head.
 
     Rows past the prompt (generated tokens, also when a preempted request computes them again) are never part of a
     slice: the prompt's length decides, not whether the step is a prefill.
@@ -64,12 +64,12 @@ def plan_batch(
             continue
         if not state.spans:
             state.reason = report.NO_IMAGE
-        elif state.reason == report.UNSUPPORTED_ATTENTION:
+        elif state.reason is not None:
             continue
         elif stop >= state.prompt_length and (first == 0 or state.record is not None):
             slices.append(PrefillSlice(state, int(row_starts[idx]), idx, first))
         else:
-            state.reason = state.reason or (report.PREFIX_CACHED if first > 0 else report.PROMPT_SPLIT)
+            state.decline(report.PREFIX_CACHED if first > 0 else report.PROMPT_SPLIT)
     return _by_layer(slices, sum(int(tokens) for tokens in num_scheduled_tokens)) if slices else NO_WORK
 
 

@@ -40,6 +40,28 @@ def engine_defaults(vllm_config: VllmConfig) -> EAHOptions:
     return engine_settings(vllm_config).options().over(_read(EAHOptions, fields, "the checkpoint's config.json: eah"))
 
 
+def drafting_slots(vllm_config: VllmConfig) -> int:
+    """Slots of a step that each of its requests takes beside its tokens, for drafts."""
+    speculative = vllm_config.speculative_config
+    return speculative.max_num_new_slots_for_drafting if speculative is not None else 0
+
+
+def max_whole_prompt(vllm_config: VllmConfig) -> int:
+    """Tokens of the longest prompt that a step can hold, when it holds nothing else: EAH can change no longer one."""
+    scheduler = vllm_config.scheduler_config
+    slots = scheduler.max_num_batched_tokens
+    tokens = slots if scheduler.max_num_scheduled_tokens is None else scheduler.max_num_scheduled_tokens
+    return min(tokens, slots - drafting_slots(vllm_config), vllm_config.model_config.max_model_len)
+
+
+def engine_facts(vllm_config: VllmConfig) -> dict[str, Any]:
+    """What `/v1/eah` says of the engine: its settings, and what follows from vLLM's."""
+    settings = engine_settings(vllm_config)
+    facts = {name: getattr(settings, name) for name in sorted(EngineDefaults.engine_fields())}
+    facts["chunked_prefill"] = vllm_config.scheduler_config.enable_chunked_prefill
+    return facts | {"max_whole_prompt": max_whole_prompt(vllm_config)}
+
+
 def identity(vllm_config: VllmConfig) -> str:
     """What must be the same in all processes of one server: data-parallel engines may run on several machines."""
     settings, defaults = engine_settings(vllm_config), engine_defaults(vllm_config)
@@ -76,7 +98,7 @@ class EAHConfigHook(VerifyAndUpdateConfig):
         settings = engine_settings(vllm_config)
         refuse_unsupported(vllm_config, settings)
         if not settings.chunked_prefill:
-            _whole_prompts(vllm_config)
+            _never_split(vllm_config)
         vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
         vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
         runner = "V2" if vllm_config.use_v2_model_runner else "V1"
@@ -95,13 +117,12 @@ def _check_defaults(defaults: EAHOptions, shape: ModelShape) -> None:
         raise ValueError(f"EAH (eah_vllm) cannot run here: default {error}; set another with {option}.") from None
 
 
-def _whole_prompts(vllm_config: VllmConfig) -> None:
-    """Choosing the source head needs every prompt row in one step: no chunked prefill, and room for a whole prompt."""
+def _never_split(vllm_config: VllmConfig) -> None:
+    """Turn chunked prefill off for all requests, and make room for the longest prompt beside all that can run."""
     scheduler, max_model_len = vllm_config.scheduler_config, vllm_config.model_config.max_model_len
     scheduler.enable_chunked_prefill = False
     scheduler.long_prefill_token_threshold = 0
-    # Running requests take a token each, and drafts, so a full-length prompt needs room beside them; without it, it
-    # would wait for ever, and all behind it.
+    # Running requests take a token each, and drafts.
     speculative = vllm_config.speculative_config
     drafted = speculative.num_speculative_tokens + speculative.max_num_new_slots_for_drafting if speculative else 0
     room = max_model_len + scheduler.max_num_seqs * (1 + drafted) + drafted
@@ -111,6 +132,6 @@ def _whole_prompts(vllm_config: VllmConfig) -> None:
     scheduler.max_num_encoder_input_tokens = max(scheduler.max_num_encoder_input_tokens, room)
     scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, room)
     logger.info_once(
-        "EAH: chunked prefill is off and max_num_batched_tokens is %d, so that a prompt is computed in one step.",
+        "EAH: chunked prefill is off and max_num_batched_tokens is %d, as eah.chunked_prefill asks.",
         scheduler.max_num_batched_tokens,
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
 from eah_vllm.eah import on_host, random_seed
-from eah_vllm.options import RECORD_FIELD, EAHOptions, from_extra_args
+from eah_vllm.options import REASON_FIELD, RECORD_FIELD, EAHOptions, from_extra_args
 from eah_vllm.prompt_batch import PrefillSlice, PromptBatch, runs_triton
 from eah_vllm.recorded_heads import RecordedHeads
 from eah_vllm.report import UNSUPPORTED_ATTENTION
@@ -70,6 +70,7 @@ class Intervention:
         spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
         seed, record = random_seed(new.prompt_token_ids), new.sampling_params.extra_args.get(RECORD_FIELD)
         state = RequestState(new.req_id, settings, new.prompt_len, spans, seed, record)
+        state.reason = new.sampling_params.extra_args.get(REASON_FIELD)
         state.counted_elsewhere = settings.layers[0] not in self.local_layers
         if spans and self.unsupported_layers.intersection(settings.layers):
             state.reason = UNSUPPORTED_ATTENTION

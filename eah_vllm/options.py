@@ -12,7 +12,11 @@ WIRE_PREFIX = "eah_"
 TAG_FIELD = "tag"
 MAX_TAG = 128
 RECORD_FIELD = "eah/record"
-"""Set by our scheduler for our workers; whatever a caller puts there is overwritten."""
+"""On requests that EAH changes: the name of their record (`prefix_records.py`), or None."""
+REASON_FIELD = "eah/reason"
+"""On requests that ask for EAH and cannot get it: why."""
+PRIVATE_FIELDS = (RECORD_FIELD, REASON_FIELD)
+"""Set by our scheduler for our workers; whatever a caller puts there is removed."""
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
@@ -73,7 +77,7 @@ class EngineDefaults(EAHOptions):
     """`--additional-config '{"eah": {...}}'`: server-wide defaults of the options, and engine settings."""
 
     chunked_prefill: bool = Field(
-        False, description="keep chunked prefill on; a prompt that it splits is answered without EAH and says so"
+        True, description="false: no prompt is split, of any request, and a step has room for the longest one"
     )
 
     prefix_reuse: bool = Field(

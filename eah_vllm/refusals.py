@@ -51,9 +51,6 @@ def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> Non
         ),
         "VLLM_USE_RUST_FRONTEND replaces the server that checks requests; leave it unset": envs.VLLM_USE_RUST_FRONTEND,
         "--kv-sharing-fast-prefill leaves prompt rows out; leave it off": cache.kv_sharing_fast_prefill,
-        "eah.prefix_reuse needs whole prompts; leave eah.chunked_prefill off, or eah.prefix_reuse": (
-            settings.prefix_reuse and settings.chunked_prefill
-        ),
         f"eah.prefix_reuse cannot read --kv-cache-dtype {cache.cache_dtype}; leave one of them unset": (
             settings.prefix_reuse and is_quantized_kv_cache(cache.cache_dtype)
         ),

@@ -71,6 +71,11 @@ class RequestState:
         """Whether `report` would not wait."""
         return all(outcome.is_known for outcome in self.outcomes.values())
 
+    def decline(self, reason: str) -> None:
+        """Change this request no more; what was done to it before a preemption is computed anew, without EAH."""
+        self.reason = reason
+        self.outcomes.clear()
+
     def report(self) -> EAHReport:
         """What was done so far; waits for the device if it must."""
         if not self.outcomes:
@@ -113,7 +118,7 @@ class RequestTable:
         """Start to follow a request; one that was preempted is added again."""
         self._running[state.req_id] = self.unfinished_prompts[state.req_id] = state
         before = self._uncollected.get(state.settings.tag or "")
-        if before is not None and before.req_id == state.req_id:
+        if before is not None and before.req_id == state.req_id and state.reason is None:
             # Preempted: the prompt may now come from the cache, and no layer will report on it again.
             state.outcomes.update(before.outcomes)
             state.counted = before.counted

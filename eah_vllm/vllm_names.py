@@ -45,6 +45,7 @@ START = (  # __init__.py, engine_config.py, refusals.py
                 "use_ubatching"),
     Name("vllm.config.scheduler", "SchedulerConfig", "our scheduler, whole prompts",
          fields="scheduler_cls async_scheduling enable_chunked_prefill long_prefill_token_threshold max_num_seqs "
+                "long_prefill_token_threshold_adaptive "
                 "max_num_batched_tokens max_num_scheduled_tokens max_num_encoder_input_tokens encoder_cache_size"),
     Name("vllm.config.compilation", "CompilationConfig", "the layers to wrap, CUDA graphs",
          fields="static_forward_context cudagraph_mode"),
@@ -150,16 +151,19 @@ REQUEST = (  # admission.py, scheduler.py
     Name("vllm.v1.engine.core", "EngineCore.add_request", "calls our scheduler", reads="scheduler add_request"),
     Name("vllm.v1.core.sched.scheduler", "Scheduler", "our scheduler"),
     Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "our scheduler", overrides="vllm_config, ...",
-         code="self.vllm_config = vllm_config"),
+         code="self.vllm_config = vllm_config",
+         reads="scheduler_config running max_num_scheduled_tokens max_num_encoder_input_tokens num_spec_tokens"),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler.get_request_counts", "whole prompts", calls=""),
     Name("vllm.v1.core.sched.scheduler", "Scheduler.add_request", "our scheduler", overrides="request"),
     Name("vllm.v1.core.sched.scheduler", "Scheduler.reset_prefix_cache", "forgets recorded heads", overrides="..."),
     Name("vllm.v1.core.sched.scheduler", "Scheduler.schedule", "whole prompts",
-         reads="enable_chunked_prefill long_prefill_token_threshold _try_schedule_encoder_inputs running"),
+         reads="enable_chunked_prefill long_prefill_token_threshold max_num_new_slots_for_drafting running "
+               "_try_schedule_encoder_inputs num_tokens_with_spec num_output_placeholders num_spec_tokens"),
     Name("vllm.v1.core.sched.scheduler", "Scheduler._try_schedule_encoder_inputs", "whole prompts",
          overrides="request, num_computed_tokens, num_new_tokens, encoder_compute_budget, ...",
          reads="encoder_cache_manager can_allocate"),
     Name("vllm.v1.core.encoder_cache_manager", "EncoderCacheManager", "whole prompts",
-         fields="cached num_freeable_slots"),
+         fields="cached cache_size num_freeable_slots"),
     Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler", "our scheduler"),
     Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.__init__", "our scheduler", overrides="..."),
     Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.add_request", "our scheduler", overrides="request"),
@@ -169,7 +173,9 @@ REQUEST = (  # admission.py, scheduler.py
          overrides="..."),
     Name("vllm.v1.request", "Request", "cache isolation",
          fields="sampling_params cache_salt skip_reading_prefix_cache block_hashes mm_features prompt_token_ids "
-                "num_prompt_tokens lora_request"),
+                "num_prompt_tokens lora_request status num_computed_tokens num_tokens_with_spec "
+                "num_output_placeholders"),
+    Name("vllm.v1.request", "RequestStatus", "whole prompts", fields="RUNNING"),
     Name("vllm.v1.request", "Request.update_block_hashes", "cache isolation", calls="", reads="block_hashes"),
     Name("vllm.v1.core.kv_cache_utils", "generate_block_hash_extra_keys", "cache isolation", code="request.cache_salt"),
     Name("vllm.v1.core.kv_cache_manager", "KVCacheManager", "reads no cached prompt",

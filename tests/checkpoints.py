@@ -81,6 +81,7 @@ ONE_KV_HEAD = Geometry(num_kv_heads=1, patch_size=16)
 SLIDING_WINDOW = Geometry(num_kv_heads=2, patch_size=16, sliding_window=16)
 ALTERNATING_WINDOW = Geometry(num_kv_heads=2, patch_size=16, sliding_window=16, windowed_layers=(0, 2))
 SOFT_CAP = Geometry(num_kv_heads=2, patch_size=16, sliding_window=16, windowed_layers=(), soft_cap=2.0)
+LONG_CONTEXT = Geometry(num_kv_heads=2, patch_size=16, max_position_embeddings=32768)
 GEOMETRIES = {"mha": MHA, "gqa": GQA, "unusual": UNUSUAL, "tensor_parallel_2": TENSOR_PARALLEL_2}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests.checkpoints import GQA, MHA, TENSOR_PARALLEL_2, UNUSUAL, make_llava
+from tests.checkpoints import GQA, LONG_CONTEXT, MHA, TENSOR_PARALLEL_2, UNUSUAL, make_llava
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Several engines share this machine, and vLLM would bind each of them to the same core.
@@ -31,6 +31,11 @@ def mha_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gqa_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_llava(tmp_path_factory.mktemp("gqa"), GQA)
+
+
+@pytest.fixture(scope="session")
+def long_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_llava(tmp_path_factory.mktemp("long"), LONG_CONTEXT)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import torch
 import vllm
 
 import eah_vllm
-from eah_vllm.options import EAHOptions, EngineDefaults
+from eah_vllm.options import EAHOptions
 from eah_vllm.settings import METHOD_VERSION, PRESETS
 from eah_vllm_server.state import EAHState
 
@@ -25,7 +25,7 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         "num_layers": shape.num_layers,
         "num_heads": shape.num_heads,
         "defaults": model.defaults.over(PRESETS[preset]).model_dump(exclude_none=True),
-        "engine": {name: getattr(state.settings, name) for name in sorted(EngineDefaults.engine_fields())},
+        "engine": dict(state.engine),
         "presets": {name: options.model_dump(exclude_none=True) for name, options in PRESETS.items()},
         "limits": {
             "layer": [0, shape.num_layers - 1],

@@ -42,7 +42,7 @@ class EAHEndpointPlugin:
         """Called once the engine is up."""
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from eah_vllm.engine_config import engine_settings, identity
+        from eah_vllm.engine_config import engine_facts, identity
         from eah_vllm_server.collector import ReportCollector
         from eah_vllm_server.edge.drain import DrainingClient
         from eah_vllm_server.edge.gate import request_limit
@@ -60,7 +60,7 @@ class EAHEndpointPlugin:
         state.eah = EAHState(
             model=served_model(vllm_config, ModelNames(state.openai_serving_models)),
             collector=collector,
-            settings=engine_settings(vllm_config),
+            engine=engine_facts(vllm_config),
             runner="V2" if vllm_config.use_v2_model_runner else "V1",
         )
         if state.eah.model.refusal is None:

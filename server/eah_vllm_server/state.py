@@ -1,13 +1,14 @@
 """What the HTTP process holds between requests."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from vllm.config import VllmConfig
 
 from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
 from eah_vllm.engine_config import engine_defaults, model_shape
-from eah_vllm.options import EngineDefaults
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
 from eah_vllm_server.background import BackgroundReports
 from eah_vllm_server.collector import ReportCollector
@@ -21,8 +22,8 @@ class EAHState:
 
     model: ServedModel
     collector: ReportCollector
-    settings: EngineDefaults
-    """The engine's EAH settings."""
+    engine: Mapping[str, Any]
+    """The engine's EAH settings, and what limits EAH there."""
     runner: str
     """Model runner of the engine, "V1" or "V2"."""
     background: BackgroundReports = field(default_factory=BackgroundReports)

@@ -15,9 +15,7 @@ PLAIN = [Ask(IMAGE_PROMPT, [random_image(seed)]) for seed in range(6)] + [Ask("U
 @pytest.fixture(scope="module")
 def stock_engine(gqa_checkpoint: Path) -> Iterator[Engine]:
     # An allow-list without our name: the plugin is installed, and vLLM does not load it.
-    # Chunked prefill is off as under the plugin, so that both put the same rows into a step.
-    options = {"enable_chunked_prefill": False, "max_num_batched_tokens": 2048}
-    with Engine(gqa_checkpoint, env={"VLLM_PLUGINS": ""}, **options) as engine:
+    with Engine(gqa_checkpoint, env={"VLLM_PLUGINS": ""}) as engine:
         yield engine
 
 

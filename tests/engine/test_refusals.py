@@ -77,9 +77,6 @@ CASES = {
     ),
     "kv_offloading": Case({"kv_offloading_size": 1}, "--kv-offloading-size"),
     "fast_prefill": Case({"kv_sharing_fast_prefill": True}, "--kv-sharing-fast-prefill leaves prompt rows out"),
-    "prefix_reuse_of_split_prompts": Case(
-        eah(prefix_reuse=True, chunked_prefill=True), "eah.prefix_reuse needs whole prompts; leave eah.chunked_prefill"
-    ),
     "prefix_reuse_of_quantized_kv": Case(
         eah(prefix_reuse=True) | {"kv_cache_dtype": "fp8"}, "eah.prefix_reuse cannot read --kv-cache-dtype fp8"
     ),
@@ -167,7 +164,7 @@ def asked(mha_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Ask
     checkpoints = {"llava": mha_checkpoint, "mla": with_latent_attention(mha_checkpoint, tmp_path_factory)}
     small = {"dtype": "float32", "max_model_len": 512, "kv_cache_memory_bytes": 64 << 20, "max_num_seqs": 8}
     plain = Case({}, "")
-    few_tokens = Case({"max_num_scheduled_tokens": 64}, "")
+    few_tokens = Case({"max_num_scheduled_tokens": 64} | eah(chunked_prefill=False), "")
     return {
         name: (small | {"model": str(checkpoints[case.checkpoint])} | case.options, case.environment)
         for name, case in (CASES | {"plain": plain, "few_tokens": few_tokens}).items()
@@ -230,7 +227,10 @@ def test_without_eah_vllm_decides(without_eah: Outcomes, name: str) -> None:
 
 
 def test_a_whole_prompt_always_has_room(with_eah: Outcomes) -> None:
-    """With chunked prefill off, vLLM never schedules a prompt above this limit, nor anything queued behind it."""
+    """With chunked prefill off, vLLM never schedules a prompt above this limit, nor anything queued behind it.
+
+    An operator who turns it off through `eah.chunked_prefill` gets the room with it.
+    """
     kind, (_, max_num_scheduled_tokens) = with_eah["few_tokens"]
     assert kind == "accepted"
     assert max_num_scheduled_tokens >= 512 + 8

@@ -45,6 +45,19 @@ def test_text_only_prompt_says_why_not(gqa_engine: Engine) -> None:
     assert gqa_engine.collect("text")["reports"]["text"] == {"applied": False, "reason": "no_image", "layers": []}
 
 
+def test_text_only_prompt_is_a_plain_request_for_the_prefix_cache(gqa_engine: Engine) -> None:
+    """An alias that switches EAH on for a whole chat must not make its text-only turns slow."""
+    prompt = f"USER: {' '.join(f'word{idx}' for idx in range(20))}? ASSISTANT:"
+    first = gqa_engine.one(prompt, [], EAH | {"report": 1, "tag": "first"})
+    plain = gqa_engine.one(prompt, [])
+    again = gqa_engine.one(prompt, [], EAH | {"report": 1, "tag": "again"})
+    assert (first.cached_tokens, plain.cached_tokens > 0) == (0, True)
+    assert again.cached_tokens == plain.cached_tokens
+    assert again.tokens == plain.tokens
+    reports = gqa_engine.collect("first", "again")["reports"].values()
+    assert [report["reason"] for report in reports] == ["no_image", "no_image"]
+
+
 @pytest.mark.parametrize(
     ("eah", "named"),
     [

@@ -102,3 +102,27 @@ def test_a_prompt_in_two_steps_is_reported_and_not_planned_in_either() -> None:
     assert table.unfinished_prompts["a"].report().reason == "prompt_split"
     assert plan(table, ("a", 6, 4)) is NO_WORK
     assert not table.unfinished_prompts
+
+
+def test_a_prompt_in_two_steps_is_not_planned_in_the_second_because_of_a_record() -> None:
+    """A record lets the rest of a cached prompt be planned alone; the first part of this one was computed plainly."""
+    table = followed(("a", 10))
+    table.unfinished_prompts["a"].record = "of its image"
+    assert plan(table, ("a", 0, 6)) is NO_WORK
+    assert plan(table, ("a", 6, 4)) is NO_WORK
+
+
+def test_a_prompt_in_two_steps_stays_unchanged_after_a_preemption() -> None:
+    """Its first tokens were answered without EAH, and its report has said so."""
+    table = followed(("a", 10))
+    plan(table, ("a", 0, 6))
+    plan(table, ("a", 6, 4))
+    table.resume("a")
+    assert plan(table, ("a", 0, 12)) is NO_WORK
+    assert table.take_counts()[0] == {"prompt_split": 1}
+
+
+def test_what_the_scheduler_declines_is_not_planned() -> None:
+    table = followed(("a", 10))
+    table.unfinished_prompts["a"].decline("prompt_split")
+    assert plan(table, ("a", 0, 10)) is NO_WORK
