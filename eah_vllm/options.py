@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 WIRE_NAME = "eah"
 WIRE_PREFIX = "eah_"
@@ -11,6 +20,8 @@ TAG_FIELD = "tag"
 MAX_TAG = 128
 RECORD_FIELD = "eah/record"
 """Set by our scheduler for our workers; whatever a caller puts there is overwritten."""
+
+MAX_SEED = 2**32 - 1
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
@@ -42,11 +53,21 @@ class EAHOptions(BaseModel):
     head: Annotated[HeadRule | Annotated[int, Field(ge=0)] | None, BeforeValidator(_refuse_bool)] = Field(
         None, description="rule that chooses the source head, or a fixed head, 0-based"
     )
+    seed: Annotated[int | None, BeforeValidator(_refuse_bool)] = Field(
+        None, ge=0, le=MAX_SEED, description='which draw of a random head; only beside `head: "random"`'
+    )
     min_density: Annotated[float | None, BeforeValidator(_refuse_bool)] = Field(
         None, ge=0, le=1, description="least share of image tokens that must be sinks of the source head (gamma)"
     )
     preset: PresetName | None = Field(None, description="starting values of the options not said")
     report: bool | None = Field(None, description="return what was done")
+
+    @field_validator("seed")
+    @classmethod
+    def _seed_of_a_random_head(cls, seed: int | None, info: ValidationInfo) -> int | None:
+        if seed is not None and info.data.get("head") != "random":
+            raise ValueError('must stand beside head: "random", which alone draws')
+        return seed
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "EAHOptions":
@@ -61,6 +82,8 @@ class EAHOptions(BaseModel):
         if "threshold" in said or "relative_threshold" in said:
             rest.pop("threshold", None)
             rest.pop("relative_threshold", None)
+        if "head" in said:
+            rest.pop("seed", None)  # it belongs to the base's head
         return EAHOptions(**{**rest, **said})
 
 
