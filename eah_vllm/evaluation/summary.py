@@ -25,7 +25,7 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
 
     The row of a random head that is drawn several times has the means over draws, and `draws`: how many there are, and
     each metric's smallest and largest value and standard deviation over them. A setting that lets EAH choose has
-    `against`: its paired differences from the rows of its controls.
+    `against`: its paired differences from the rows of its controls and of the fixed heads.
     """
     everything = {setting.name: [answers.by_setting.get(one.name, {}) for one in setting.asked] for setting in settings}
     tallies = {name: [task.tallies(given) for given in draws] for name, draws in everything.items()}
@@ -34,14 +34,15 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
     rows = []
     for setting in settings:
         by_part = {part: [one[part] for one in tallies[setting.name]] for part in before}
-        main, *others = by_part
+        main, *rest = by_part
         row = {"setting": setting.name} | _figures(before[main], by_part[main])
         row["length_matched"] = _length_matched(task, everything[baseline][0], everything[setting.name])
         row["applied"] = _applied([answer for given in everything[setting.name] for answer in given.values()])
-        row["parts"] = {part: _figures(before[part], by_part[part]) for part in others}
+        row["parts"] = {part: _figures(before[part], by_part[part]) for part in rest}
         if setting.lets_eah_choose:
             after = mean_of(by_part[main])
-            rivals = {name: mean_of([one[main] for one in tallies[name]]) for name in rivals_of(setting, settings)}
+            others = rivals_of(setting, settings) + fixed_heads_of(setting, settings)
+            rivals = {name: mean_of([one[main] for one in tallies[name]]) for name in others}
             row["against"] = {name: _differences(rival, after) for name, rival in rivals.items()}
         rows.append(row)
     return rows
@@ -51,6 +52,11 @@ def rivals_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
     """Names of the controls of a setting that were run: other rules for the head, and captions that end sooner."""
     controls = [setting.control(head) for head in CONTROL_HEADS]
     return [s.name for s in settings if s in controls or (s.end_bias and s.eah is None)]
+
+
+def fixed_heads_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
+    """Names of the settings that were run with one fixed head in place of a setting's choice."""
+    return [s.name for s in settings if s.fixed_head is not None and s == setting.control(s.fixed_head)]
 
 
 def _figures(before: Tally, draws: Sequence[Tally]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eah_vllm.evaluation.setting import CONTROL_HEADS, Setting
-from eah_vllm.evaluation.summary import NO_DIFFERENCE, rivals_of
+from eah_vllm.evaluation.summary import NO_DIFFERENCE, fixed_heads_of, rivals_of
 
 Row = Mapping[str, Any]
 _NAMES = {"chairs": "CHAIRs", "f1": "F1"}
@@ -78,8 +78,8 @@ def _fixed_heads(rows: Sequence[Row], settings: Sequence[Setting], best: Setting
     if not best.lets_eah_choose:
         return ""
     by_name = {row["setting"]: row for row in rows}
-    heads = [s for s in settings if s.fixed_head is not None and s == best.control(s.fixed_head)]
-    found = [by_name[s.name][main] for s in heads if by_name[s.name].get(main) is not None]
+    heads = fixed_heads_of(best, settings)
+    found = [by_name[name][main] for name in heads if by_name[name].get(main) is not None]
     if not found:
         return ""
     as_good = sum(_sign(main) * value <= _sign(main) * by_name[best.name][main] for value in found)
