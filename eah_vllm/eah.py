@@ -1,6 +1,7 @@
 """The EAH intervention on one layer: count sinks, choose each prompt's source head, broadcast its map."""
 
-import zlib
+import hashlib
+import json
 from collections.abc import Sequence
 
 import torch
@@ -14,9 +15,19 @@ RELEASED_CODE_DIVISOR = 647
 """The released code divides column c by 647 - c: right for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
 
 
-def random_seed(prompt_token_ids: Sequence[int] | None) -> int:
-    """A seed for `head: "random"` that every rank, and a repeated prefill, finds again."""
-    return zlib.crc32(repr(list(prompt_token_ids or ())).encode())
+def random_number(seed: int, layer: int, pictures: Sequence[str]) -> int:
+    """The number that decides `head: "random"` in one layer of one request.
+
+    Every rank, a repeated prefill and another request about the same pictures find it again. The question has no part
+    in it, so that a head recorded with a cached image prefix is the one that the next question would draw.
+
+    Args:
+        seed: the request's option `seed`, which names one of several independent draws.
+        layer: decoder layer, 0-based.
+        pictures: identities of the prompt's pictures, in prompt order. The prompt's token ids are the same for every
+            picture, so they cannot stand in their place.
+    """
+    return int.from_bytes(hashlib.sha256(json.dumps([seed, layer, *pictures]).encode()).digest())
 
 
 def choose_heads(
@@ -45,13 +56,15 @@ def choose_heads(
         counts.append(count_sinks(mean, state.settings.sink_threshold(state.prompt_length)))
     choices = []
     for state, sinks in zip(states, shards.gather_heads(torch.stack(counts)), strict=True):
+        settings = state.settings
+        number = random_number(settings.seed, layer, state.pictures) if settings.head == "random" else 0
         source, broadcast = choose_source_head(
             sinks,
             state.image_tokens,
-            state.settings.head,
-            min_density=state.settings.min_density,
-            head_zero_wins=state.settings.preset != "released_code",
-            random_seed=state.random_seed + layer,
+            settings.head,
+            min_density=settings.min_density,
+            head_zero_wins=settings.preset != "released_code",
+            random_seed=number,
         )
         choices.append(torch.stack((source, sinks[source], sinks.max(), broadcast)))
     return torch.stack(choices)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
-from eah_vllm.eah import on_host, random_seed
+from eah_vllm.eah import on_host
 from eah_vllm.options import REASON_FIELD, RECORD_FIELD, EAHOptions, from_extra_args
 from eah_vllm.prompt_batch import PrefillSlice, PromptBatch, runs_triton
 from eah_vllm.recorded_heads import RecordedHeads
@@ -25,12 +25,11 @@ class NewRequest(Protocol):
     """What is read of `vllm.v1.core.sched.output.NewRequestData`."""
 
     req_id: str
-    prompt_token_ids: list[int] | None
     sampling_params: Any
 
     @property
     def mm_features(self) -> Sequence[Any]:
-        """Features with a modality and a position."""
+        """Features with a modality, a position and an identity."""
 
     @property
     def prompt_len(self) -> int:
@@ -66,10 +65,13 @@ class Intervention:
         settings = resolve(options, self.defaults, self.shape, tag)
         if not self.local_layers.intersection(settings.layers):
             return  # its layers are in other pipeline stages, which report on it
-        positions = [feature.mm_position for feature in new.mm_features if feature.modality == "image"]
+        images = [feature for feature in new.mm_features if feature.modality == "image"]
+        positions = [image.mm_position for image in images]
         spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
-        seed, record = random_seed(new.prompt_token_ids), new.sampling_params.extra_args.get(RECORD_FIELD)
-        state = RequestState(new.req_id, settings, new.prompt_len, spans, seed, record)
+        # `identifier` may begin with the name of a LoRA adapter; `mm_hash` is the picture's alone.
+        pictures = tuple(image.mm_hash or image.identifier for image in images)
+        record = new.sampling_params.extra_args.get(RECORD_FIELD)
+        state = RequestState(new.req_id, settings, new.prompt_len, spans, pictures, record)
         state.reason = new.sampling_params.extra_args.get(REASON_FIELD)
         state.counted_elsewhere = settings.layers[0] not in self.local_layers
         if spans and self.unsupported_layers.intersection(settings.layers):

@@ -5,7 +5,16 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 WIRE_NAME = "eah"
 WIRE_PREFIX = "eah_"
@@ -17,6 +26,8 @@ REASON_FIELD = "eah/reason"
 """On requests that ask for EAH and cannot get it: why."""
 PRIVATE_FIELDS = (RECORD_FIELD, REASON_FIELD)
 """Set by our scheduler for our workers; whatever a caller puts there is removed."""
+
+MAX_SEED = 2**32 - 1
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
@@ -51,11 +62,21 @@ class EAHOptions(BaseModel):
     head: Annotated[HeadRule | Annotated[int, Field(ge=0)] | None, BeforeValidator(_refuse_bool)] = Field(
         None, description="rule that chooses the source head, or a fixed head, 0-based"
     )
+    seed: Annotated[int | None, BeforeValidator(_refuse_bool)] = Field(
+        None, ge=0, le=MAX_SEED, description='which draw of a random head; only beside `head: "random"`'
+    )
     min_density: Annotated[float | None, BeforeValidator(_refuse_bool)] = Field(
         None, ge=0, le=1, description="least share of image tokens that must be sinks of the source head (gamma)"
     )
     preset: PresetName | None = Field(None, description="starting values of the options not said")
     report: bool | None = Field(None, description="return what was done")
+
+    @field_validator("seed")
+    @classmethod
+    def _seed_of_a_random_head(cls, seed: int | None, info: ValidationInfo) -> int | None:
+        if seed is not None and info.data.get("head") != "random":
+            raise ValueError('must stand beside head: "random", which alone draws')
+        return seed
 
     @model_validator(mode="after")
     def _one_threshold(self) -> "EAHOptions":
@@ -70,6 +91,8 @@ class EAHOptions(BaseModel):
         if "threshold" in said or "relative_threshold" in said:
             rest.pop("threshold", None)
             rest.pop("relative_threshold", None)
+        if "head" in said:
+            rest.pop("seed", None)  # it belongs to the base's head
         return EAHOptions(**{**rest, **said})
 
 

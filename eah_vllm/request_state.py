@@ -50,7 +50,8 @@ class RequestState:
     settings: EAHSettings
     prompt_length: int
     spans: tuple[ImageSpan, ...]
-    random_seed: int = 0
+    pictures: tuple[str, ...] = ()
+    """Identities of the prompt's pictures, in prompt order; `head: "random"` draws by them."""
     record: str | None = None
     """Names the cached prefix whose recorded heads it uses, or records; None without `prefix_reuse`."""
     reason: str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eah_vllm.options import EAHOptions, HeadRule, OptionError, PresetName
 
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 """Part of every fingerprint: raise it when the method starts to write other KV for equal options."""
 
 PRESETS: Mapping[str, EAHOptions] = {
@@ -37,6 +37,8 @@ class EAHSettings:
     head: HeadRule | int
     min_density: float
     preset: PresetName
+    seed: int = 0
+    """Which draw of a random head; 0 for every other rule."""
     report: bool = False
     tag: str | None = None
     """Names the report of this request; chosen by whoever will collect it."""
@@ -83,6 +85,7 @@ def resolve(
         full.head,
         full.min_density,
         full.preset,
+        full.seed or 0,
         bool(full.report),
         tag,
     )

@@ -119,7 +119,7 @@ def choose_source_head(
         rule: "auto" (most sinks, lowest index on ties), "sparsest" (fewest), "random", or a fixed head.
         min_density: gamma, the least share of image tokens that are sinks of the source head; for "auto".
         head_zero_wins: False repeats the released code's `if k > 0`, which never broadcasts head 0; for "auto".
-        random_seed: decides "random"; the same on every rank and after preemption.
+        random_seed: decides "random": the head is this number modulo the number of heads; the same on every rank.
 
     Returns:
         Source head (int64 scalar) and whether to broadcast it (bool scalar), both on `sinks`' device.

@@ -6,6 +6,8 @@ that it can be compared line by line with arXiv 2411.09968 section 3 and with `m
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -83,6 +85,8 @@ class _Request:
     head: str | int
     min_density: float
     released_code: bool
+    seed: int
+    pictures: list[str] | None
     image_columns: list[int]
     first_columns: list[int]
     report: list[LayerOutcome] = field(default_factory=list)
@@ -95,6 +99,7 @@ def reference_generate(
     eah: dict[str, Any] | None = None,
     max_tokens: int = 12,
     allowed: list[int] | None = None,
+    pictures: list[str] | None = None,
 ) -> ReferenceOutput:
     """Greedy generation with or without EAH; never stops at the end of the sentence.
 
@@ -102,13 +107,14 @@ def reference_generate(
         path: Folder of a LLaVA checkpoint.
         prompt: Text with one `<image>` per image, or token ids with one image token per image (or already expanded).
         images: Pictures, in the order of their placeholders.
-        eah: Options of DESIGN 3 except `report` and the random head; None for ordinary attention.
+        eah: Options of DESIGN 3 except `report`; None for ordinary attention.
         max_tokens: Tokens to generate.
         allowed: Tokens to choose from, all where None.
+        pictures: What the engine calls the pictures; the random head depends on it.
     """
     model, processor = _load(str(path))
     input_ids, pixel_values = _prepare(model, processor, prompt, images)
-    request = _resolve(eah, input_ids, model) if eah is not None else None
+    request = _resolve(eah, input_ids, model, pictures) if eah is not None else None
     for layer in model.model.language_model.layers:
         layer.self_attn.eah_request = request
 
@@ -197,21 +203,27 @@ def _select(attention_map: torch.Tensor, layer: int, request: _Request) -> Layer
         for head in range(num_heads):
             sinks[head] += int(received[head] > request.threshold)
 
-    head, applied = _source_head(sinks, request)
+    head, applied = _source_head(sinks, layer, request)
     num_image_tokens = len(request.image_columns)
     density = sinks[head] / num_image_tokens
     return LayerOutcome(layer, head if applied else None, sinks[head], num_image_tokens, density, margin, tuple(sinks))
 
 
-def _source_head(sinks: list[int], request: _Request) -> tuple[int, bool]:
+def _source_head(sinks: list[int], layer: int, request: _Request) -> tuple[int, bool]:
     """The head that the rule chooses, and whether it is broadcast. `index` finds the lowest head among equals.
 
-    A fixed head is always broadcast; the sparsest head, a control, wherever any head has a sink.
+    A fixed head is always broadcast; the sparsest and the random head, which are controls, wherever any head has a
+    sink. The random head is the SHA-256 digest of the JSON list [seed, layer, picture, ...], read as one number with
+    the most significant byte first, modulo the number of heads.
     """
     if isinstance(request.head, int):
         return request.head, True
     if request.head == "sparsest":
         return sinks.index(min(sinks)), max(sinks) > 0
+    if request.head == "random":
+        assert request.pictures is not None, "the random head depends on the names of the pictures"
+        digest = hashlib.sha256(json.dumps([request.seed, layer, *request.pictures]).encode()).hexdigest()
+        return int(digest, 16) % len(sinks), max(sinks) > 0
     if request.head != "auto":
         raise ValueError(f"the reference has no head rule {request.head!r}")
     densest = sinks.index(max(sinks))
@@ -219,7 +231,7 @@ def _source_head(sinks: list[int], request: _Request) -> tuple[int, bool]:
     return densest, dense_enough and not (request.released_code and densest == 0)  # their `if k > 0`
 
 
-def _resolve(eah: dict[str, Any], input_ids: list[int], model: Any) -> _Request:
+def _resolve(eah: dict[str, Any], input_ids: list[int], model: Any, pictures: list[str] | None) -> _Request:
     preset = eah.get("preset", "paper")
     options = {"head": "auto", "min_density": 0.0} | PRESETS[preset] | eah
     layers = options["layer"] if isinstance(options["layer"], (list, tuple)) else [options["layer"]]
@@ -236,6 +248,8 @@ def _resolve(eah: dict[str, Any], input_ids: list[int], model: Any) -> _Request:
         head=options["head"],
         min_density=options["min_density"],
         released_code=preset == "released_code",
+        seed=options.get("seed", 0),
+        pictures=pictures,
         image_columns=columns,
         first_columns=columns[::per_image],
     )

@@ -68,7 +68,7 @@ def ask_all(
     Args:
         server: whom to ask.
         task: its questions.
-        settings: how to ask.
+        settings: how to ask; a random head is asked once for each draw.
         answers: what was answered before; what is answered now is added.
         title: of the progress bar.
         groups: ask only these groups of questions.
@@ -77,6 +77,7 @@ def ask_all(
         AskError: a request is refused (400 and the like), the server stays away, or it ignores the field `eah`.
     """
     kept = answers.by_setting
+    settings = list(dict.fromkeys(one for setting in settings for one in setting.asked))
     questions = [question for question in task.questions() if groups is None or question.group in groups]
     open_ = [(q, s) for q in questions for s in settings if q.id not in kept.get(s.name, {})]
     total = len(questions) * len(settings)

@@ -14,19 +14,37 @@ from typing import Any
 from eah_vllm.evaluation import chair, judge, pope
 from eah_vllm.evaluation.answers import AnswerFile, RunError
 from eah_vllm.evaluation.asking import AskError, Server, ask_all
+from eah_vllm.evaluation.controls import ask_fixed_heads
 from eah_vllm.evaluation.length_control import tune_end_bias
 from eah_vllm.evaluation.report import write_report
 from eah_vllm.evaluation.scenes import ScenesTask
-from eah_vllm.evaluation.setting import Setting, SettingError, controls, make_setting, parse_setting
-from eah_vllm.evaluation.summary import summarize, verdict
+from eah_vllm.evaluation.setting import DRAWS, Setting, SettingError, controls, make_setting, parse_setting
+from eah_vllm.evaluation.summary import summarize
 from eah_vllm.evaluation.task import Task, TaskError
+from eah_vllm.evaluation.verdict import verdict
 from eah_vllm.scenes.tokenizer import EOS_ID
 
 _LOG = logging.getLogger(__name__)
 
 
-def run(server: Server, task: Task, settings: Sequence[Setting], out: Path, *, with_controls: bool) -> str:
+def run(
+    server: Server,
+    task: Task,
+    settings: Sequence[Setting],
+    out: Path,
+    *,
+    with_controls: bool,
+    with_fixed_heads: bool = True,
+) -> str:
     """Ask everything, write `summary.json` and `report.html`, and return the verdict.
+
+    Args:
+        server: whom to ask.
+        task: of which.
+        settings: how to ask; the first is the one that the others are compared with.
+        out: folder of the run.
+        with_controls: also other heads, and captions that end sooner.
+        with_fixed_heads: among the controls, every fixed head in turn.
 
     Raises:
         AskError, RunError, SettingError: see there.
@@ -38,6 +56,8 @@ def run(server: Server, task: Task, settings: Sequence[Setting], out: Path, *, w
     answers = AnswerFile(out, identity)
     try:
         ask_all(server, task, settings, answers)
+        if with_controls and with_fixed_heads:
+            settings += ask_fixed_heads(server, task, settings, answers, out)
         chosen = [setting for setting in settings if setting.lets_eah_choose and not setting.end_bias]
         has_captions = any(question.group == "caption" for question in task.questions())
         if with_controls and chosen and has_captions:
@@ -104,13 +124,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             help="off, on, or options such as layer=1,threshold=0.002; again for more; the first is what others are "
             "compared with (default: off, on)",
         )  # fmt: skip
-        task.add_argument("--no-controls", action="store_true", help="leave out random head, sparsest head and length")
+        task.add_argument("--no-controls", action="store_true", help="leave out other heads and length")
+        task.add_argument(
+            "--no-fixed-heads", action="store_true",
+            help=f"of the controls, leave out fixed heads; keep a random head ({DRAWS} draws), the sparsest and length",
+        )  # fmt: skip
     args = parser.parse_args(arguments)
     if args.end_token_id is None:
         args.end_token_id = getattr(args, "default_end_token_id", None)
     try:
         settings = [parse_setting(text) for text in args.settings or ["off", "on"]]
-        told = run(server_of(args), args.make_task(args), settings, args.out, with_controls=not args.no_controls)
+        told = run(
+            server_of(args), args.make_task(args), settings, args.out, with_controls=not args.no_controls,
+            with_fixed_heads=not args.no_fixed_heads,
+        )  # fmt: skip
     except (SettingError, TaskError, RunError, AskError) as error:
         sys.stderr.write(f"eah-vllm eval: {error}\n")
         return 1

@@ -52,7 +52,8 @@ def write_report(
     examples = None
     if compared is not None:
         kept = answers.by_setting
-        examples = draw_examples(task, kept.get(settings[0].name, {}), kept.get(compared.name, {}))
+        sides = [kept.get(setting.asked[0].name, {}) for setting in (settings[0], compared)]
+        examples = draw_examples(task, *sides)
     sinks, correlated = mechanism_plots(mechanism) if mechanism else (None, [])
     drawn_sinks = _drawn([sinks] if sinks else [], out / "sinks.png")
     correlations = _drawn(correlated, out / "correlation.png")
@@ -66,6 +67,7 @@ def write_report(
         units=rows[0]["n"],
         columns=_columns(rows),
         details=_details(rows),
+        heads=[(row["setting"], used) for row in rows if (used := tables.heads_used(row))],
         parts=_parts(rows),
         trade_offs=_drawn(_trade_offs(settings, rows), out / "tradeoff.png", _legend(settings)),
         sweep=sweep,
@@ -87,7 +89,8 @@ def write_report(
 
 def compared_setting(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Setting | None:
     """The setting that stands beside the first in examples: EAH's best with a head that it chose, as in the verdict."""
-    others = [s for s in settings[1:] if tables.kind(s) == "eah"] or list(settings[1:])
+    by_kind = [[s for s in settings[1:] if tables.kind(s) == kind] for kind in ("eah", "fixed")]
+    others = by_kind[0] or by_kind[1] or list(settings[1:])
     main, sign = ("chairs", 1) if _has_captions(rows) else ("f1", -1)
     figures = {row["setting"]: sign * row[main] for row in rows if row.get(main) is not None}
     return min((s for s in others if s.name in figures), key=lambda s: figures[s.name], default=None)
@@ -158,6 +161,7 @@ def _details(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for name in tables.metric_names([row]):
             low, high = row["ci95"][name]
             mean, deviation = row["spread"].get(name, (None, None))
+            drawn = row.get("draws", {}).get(name)
             found.append(
                 {
                     "setting": row["setting"],
@@ -165,6 +169,7 @@ def _details(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     "value": f"{row[name]:.2f}",
                     "interval": f"[{low:.2f}, {high:.2f}]",
                     "spread": tables.NOTHING if mean is None else f"{mean:.2f} ± {deviation:.2f}",
+                    "draws": f"{drawn['min']:.2f} to {drawn['max']:.2f} (± {drawn['deviation']:.2f})" if drawn else "",
                 }
             )
     return found

@@ -40,6 +40,8 @@ class Figure:
     below: str = ""
     taken: str = ""
     """`better`, `worse`, `changed`, `none` (no difference seen), or nothing."""
+    draws: str = ""
+    """How many draws the value is the mean of, and the smallest and largest of them."""
 
 
 def letters(settings: Sequence[Setting]) -> dict[str, str]:
@@ -48,11 +50,13 @@ def letters(settings: Sequence[Setting]) -> dict[str, str]:
 
 
 def kind(setting: Setting) -> str:
-    """What a setting is in plots: `off`, `eah`, `control` (of the head) or `length` (control)."""
+    """What a setting is in plots: `off`, `eah`, `control` (of the head), `fixed` (head) or `length` (control)."""
     if setting.end_bias:
         return "length"
     if setting.eah is None and setting.model is None:
         return "off"
+    if setting.fixed_head is not None:
+        return "fixed"
     return "control" if (setting.eah or {}).get("head") in CONTROL_HEADS else "eah"
 
 
@@ -63,7 +67,9 @@ def spoken(setting: Setting) -> str:
         if name == "relative_threshold":
             said.append(f"threshold {value:g}/S")
         elif name == "head" and isinstance(value, str):
-            said.append(f"{value} head")
+            said.append(f"{value} head" + (f", {len(setting.asked)} draws" if len(setting.asked) > 1 else ""))
+        elif name == "seed":
+            said.append(f"draw {value}")
         elif name == "layer" and isinstance(value, list):
             said.append(f"layers {', '.join(map(str, value))}")
         else:
@@ -89,7 +95,15 @@ def figure(row: Row, name: str, *, baseline: bool) -> Figure:
     if baseline:
         low, high = row["ci95"][name]
         return Figure(number(value), f"[{number(low)}, {number(high)}]")
-    return Figure(number(value), *said(row["difference"].get(name)))
+    return Figure(number(value), *said(row["difference"].get(name)), draws=over_draws(row, name))
+
+
+def over_draws(row: Row, name: str) -> str:
+    """Of a random head: the spread of a metric over its draws."""
+    found = row.get("draws", {}).get(name)
+    if found is None:
+        return ""
+    return f"mean of {row['draws']['number']} draws: {number(found['min'])} to {number(found['max'])}"
 
 
 def said(difference: Mapping[str, Any] | None) -> tuple[str, str]:
@@ -123,6 +137,15 @@ def applied(row: Row) -> Figure:
         f"{count} {TIMES} {reason.replace('_', ' ')}" for reason, count in sorted(found["reasons"].items())
     )
     return Figure(f"{100 * found['share']:.1f} %", reasons)
+
+
+def heads_used(row: Row) -> str:
+    """By layer, the heads whose maps were used, and for how many answers."""
+    layers = (row["applied"] or {}).get("heads", {})
+    return "; ".join(
+        f"layer {layer}: " + ", ".join(f"{head} {TIMES} {count}" for head, count in heads.items())
+        for layer, heads in layers.items()
+    )
 
 
 def number(value: float) -> str:

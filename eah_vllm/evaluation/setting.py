@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,9 @@ from eah_vllm.options import OptionError, parse_options
 
 OFF = "off"
 CONTROL_HEADS = ("random", "sparsest")
+DRAWS = 5
+"""How often a random head is drawn for every picture, unless a setting names its draw (`seed`)."""
+_NOT_OF_A_FIXED_HEAD = ("threshold", "relative_threshold", "min_density")
 
 
 class SettingError(ValueError):
@@ -43,6 +46,19 @@ class Setting:
         """Whether EAH is on and its source head is the one with most vision sinks: what controls are for."""
         return self.eah is not None and self.eah.get("head", "auto") == "auto"
 
+    @property
+    def fixed_head(self) -> int | None:
+        """The head that is used whatever the sinks are; None where a rule chooses."""
+        head = (self.eah or {}).get("head")
+        return head if isinstance(head, int) else None
+
+    @property
+    def asked(self) -> tuple[Setting, ...]:
+        """What is asked for its row: itself, or several draws where its head is random and no draw is named."""
+        if self.eah is None or self.eah.get("head") != "random" or "seed" in self.eah:
+            return (self,)
+        return tuple(make_setting({**self.eah, "seed": n}, self.model, self.end_bias) for n in range(DRAWS))
+
     def extra_body(self, end_token_id: int | None) -> dict[str, Any]:
         """What is added to the body of a chat completion.
 
@@ -58,9 +74,14 @@ class Setting:
             body["logit_bias"] = {str(end_token_id): self.end_bias}
         return body
 
-    def control(self, head: str) -> Setting:
-        """The same with another rule for the source head."""
-        return make_setting({**(self.eah or {}), "head": head}, self.model)
+    def control(self, head: str | int) -> Setting:
+        """The same with another rule for the source head, or with a fixed head, which no threshold can change."""
+        kept = {
+            name: value
+            for name, value in (self.eah or {}).items()
+            if isinstance(head, str) or name not in _NOT_OF_A_FIXED_HEAD
+        }
+        return make_setting({**kept, "head": head}, self.model)
 
 
 def make_setting(eah: Mapping[str, Any] | None, model: str | None = None, end_bias: float = 0.0) -> Setting:
@@ -107,12 +128,19 @@ def parse_setting(text: str) -> Setting:
 
 
 def controls(settings: Sequence[Setting]) -> list[Setting]:
-    """Another head in place of the chosen one, for each setting that lets EAH choose."""
-    found = []
-    for setting in settings:
-        if setting.lets_eah_choose:
-            found += [setting.control(head) for head in CONTROL_HEADS]
-    return [setting for setting in dict.fromkeys(found) if setting not in settings]
+    """Another rule for the head in place of EAH's, for each setting that lets EAH choose."""
+    return _controls(settings, CONTROL_HEADS)
+
+
+def fixed_heads(settings: Sequence[Setting], num_heads: int) -> list[Setting]:
+    """Every fixed head in turn, for each setting that lets EAH choose: these bound what any choice can do."""
+    return _controls(settings, range(num_heads))
+
+
+def _controls(settings: Sequence[Setting], heads: Iterable[str | int]) -> list[Setting]:
+    choosing = [setting for setting in settings if setting.lets_eah_choose]
+    found = dict.fromkeys(setting.control(head) for setting in choosing for head in heads)
+    return [setting for setting in found if setting not in settings]
 
 
 def _spell(value: Any) -> str:

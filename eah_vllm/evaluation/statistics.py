@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -75,6 +76,21 @@ def only(tally: Tally, units: list[str] | tuple[str, ...]) -> Tally:
     row_of = {unit: row for row, unit in enumerate(tally.units)}
     rows = [row_of[unit] for unit in units]
     return Tally(tuple(units), tally.columns, tally.counts[rows], tally.metrics, tally.wrong[rows])
+
+
+def mean_of(tallies: Sequence[Tally]) -> Tally:
+    """The counts of several draws, averaged for each unit that all of them have.
+
+    A bootstrap over its units draws each picture with all its draws, so its interval is that of the mean over draws.
+    """
+    first, *others = tallies
+    if not others:
+        return first
+    has_all = set(first.units).intersection(*(tally.units for tally in others))
+    units = [unit for unit in first.units if unit in has_all]
+    same = [only(tally, units) for tally in tallies]
+    counts, wrong = (np.mean([getattr(tally, name) for tally in same], axis=0) for name in ("counts", "wrong"))
+    return Tally(tuple(units), first.columns, counts, first.metrics, wrong)
 
 
 @lru_cache(maxsize=4)

@@ -1,13 +1,15 @@
-"""What a run found: one row per setting, each beside the first, with intervals and with the controls' verdict."""
+"""What a run found: one row per setting, each beside the first, with intervals."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import stdev
 from typing import Any
 
 from eah_vllm.evaluation.answers import AnswerFile
 from eah_vllm.evaluation.setting import CONTROL_HEADS, Setting
-from eah_vllm.evaluation.statistics import changes, difference, interval, measure, spread
+from eah_vllm.evaluation.statistics import changes, difference, interval, mean_of, measure, spread
 from eah_vllm.evaluation.task import Answer, Metric, Tally, Task
 
 NO_DIFFERENCE = "no difference seen"
@@ -19,50 +21,92 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
     A row has the metrics of the task's main part by name (percent, `words` apart), `n` units, `mended` and `spoiled`
     captions or answers, `ci95` (95 % interval of each metric), `difference` (against the first row, paired), `spread`
     (over five splits), `length_matched` (captions cut to the shorter one's length), `applied` (share of answers with
-    EAH applied, and why not), and `parts`: the same for the other parts of the task. `protocol`, where the task has a
-    choice of how to count: the choice, and how many captions it may concern.
+    EAH applied, why not, and the heads used), and `parts`: the same for the other parts of the task. `protocol`, where
+    the task has a choice of how to count: the choice, and how many captions it may concern.
+
+    The row of a random head that is drawn several times has the means over draws, and `draws`: how many there are, and
+    each metric's smallest and largest value and standard deviation over them. A setting that lets EAH choose has
+    `against`: its paired differences from the rows of its controls and of the fixed heads.
     """
-    everything = {setting.name: answers.by_setting.get(setting.name, {}) for setting in settings}
-    tallies = {name: task.tallies(given) for name, given in everything.items()}
+    everything = {setting.name: [answers.by_setting.get(one.name, {}) for one in setting.asked] for setting in settings}
+    tallies = {name: [task.tallies(given) for given in draws] for name, draws in everything.items()}
     baseline = settings[0].name
+    before = {part: mean_of([one[part] for one in tallies[baseline]]) for part in tallies[baseline][0]}
     rows = []
     for setting in settings:
-        main, *others = tallies[setting.name]
-        row = {"setting": setting.name} | _figures(tallies[baseline][main], tallies[setting.name][main])
+        by_part = {part: [one[part] for one in tallies[setting.name]] for part in before}
+        main, *rest = by_part
+        row = {"setting": setting.name} | _figures(before[main], by_part[main])
         if task.protocol():
             row["protocol"] = {**task.protocol(), **_endings(task, everything[setting.name])}
-        row["length_matched"] = _length_matched(task, everything[baseline], everything[setting.name])
-        row["applied"] = _applied(everything[setting.name])
-        row["parts"] = {part: _figures(tallies[baseline][part], tallies[setting.name][part]) for part in others}
+        row["length_matched"] = _length_matched(task, everything[baseline][0], everything[setting.name])
+        row["applied"] = _applied([answer for given in everything[setting.name] for answer in given.values()])
+        row["parts"] = {part: _figures(before[part], by_part[part]) for part in rest}
+        if setting.lets_eah_choose:
+            after = mean_of(by_part[main])
+            others = rivals_of(setting, settings) + fixed_heads_of(setting, settings)
+            rivals = {name: mean_of([one[main] for one in tallies[name]]) for name in others}
+            row["against"] = {name: _differences(rival, after) for name, rival in rivals.items()}
         rows.append(row)
     return rows
 
 
-def _endings(task: Task, given: Mapping[str, Answer]) -> dict[str, int]:
-    """How many captions were cut by the limit of tokens, and of how many the server does not say."""
-    reasons = [given[q.id].finish_reason for q in task.questions() if q.group == "caption" and q.id in given]
+def _endings(task: Task, draws: Sequence[Mapping[str, Answer]]) -> dict[str, int]:
+    """How many captions, of all draws, the limit of tokens has cut, and of how many the server does not say."""
+    captions = [question.id for question in task.questions() if question.group == "caption"]
+    reasons = [given[idx].finish_reason for given in draws for idx in captions if idx in given]
     return {"cut": reasons.count("length"), "finish_unknown": reasons.count(None)}
 
 
-def _figures(before: Tally, after: Tally) -> dict[str, Any]:
+def rivals_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
+    """Names of the controls of a setting that were run: other rules for the head, and captions that end sooner."""
+    controls = [setting.control(head) for head in CONTROL_HEADS]
+    return [s.name for s in settings if s in controls or (s.end_bias and s.eah is None)]
+
+
+def fixed_heads_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
+    """Names of the settings that were run with one fixed head in place of a setting's choice."""
+    return [s.name for s in settings if s.fixed_head is not None and s == setting.control(s.fixed_head)]
+
+
+def _figures(before: Tally, draws: Sequence[Tally]) -> dict[str, Any]:
+    after = mean_of(draws)
     values = {metric.name: measure(after, metric) for metric in after.metrics}
     intervals = {metric.name: interval(after, metric) for metric in after.metrics}
-    mended, spoiled = changes(before, after)
+    mended, spoiled = zip(*(changes(before, draw) for draw in draws), strict=True)
     return {
         "n": len(after.units),
-        **{name: None if value is None else round(value, 4) for name, value in values.items()},
-        "mended": mended,
-        "spoiled": spoiled,
+        **{name: _round(value) for name, value in values.items()},
+        "mended": mended[0] if len(draws) == 1 else round(sum(mended) / len(draws), 1),
+        "spoiled": spoiled[0] if len(draws) == 1 else round(sum(spoiled) / len(draws), 1),
         "ci95": {name: [round(found.low, 4), round(found.high, 4)] for name, found in intervals.items() if found},
-        "difference": {
-            metric.name: found for metric in after.metrics if (found := _difference(before, after, metric)) is not None
-        },
+        "difference": _differences(before, after),
         "spread": {
             metric.name: [round(part, 4) for part in over_splits]
             for metric in after.metrics
             if (over_splits := spread(after, metric)) is not None
         },
+        **({"draws": _over_draws(draws)} if len(draws) > 1 else {}),
     }
+
+
+def _over_draws(draws: Sequence[Tally]) -> dict[str, Any]:
+    found: dict[str, Any] = {"number": len(draws)}
+    for metric in draws[0].metrics:
+        values = [value for draw in draws if (value := measure(draw, metric)) is not None]
+        if len(values) == len(draws):
+            found[metric.name] = {
+                "min": _round(min(values)),
+                "max": _round(max(values)),
+                "deviation": _round(stdev(values)),
+                "values": [_round(value) for value in values],
+            }
+    return found
+
+
+def _differences(before: Tally, after: Tally) -> dict[str, Any]:
+    found = {metric.name: _difference(before, after, metric) for metric in after.metrics}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _difference(before: Tally, after: Tally, metric: Metric) -> dict[str, Any] | None:
@@ -75,8 +119,26 @@ def _difference(before: Tally, after: Tally, metric: Metric) -> dict[str, Any] |
     return {"value": round(found.value, 4), "ci95": [round(found.low, 4), round(found.high, 4)], "verdict": verdict}
 
 
-def _length_matched(task: Task, before: Mapping[str, Answer], after: Mapping[str, Answer]) -> dict[str, Any] | None:
+def _length_matched(
+    task: Task, before: Mapping[str, Answer], draws: Sequence[Mapping[str, Answer]]
+) -> dict[str, Any] | None:
     """Figures of the setting and of the first one, each pair of captions cut to as many words as the shorter has."""
+    pairs = [_cut(task, before, after) for after in draws]
+    if not all(first for first, _ in pairs):
+        return None
+    first, second = (
+        mean_of([next(iter(task.tallies(kept).values())) for kept in side]) for side in zip(*pairs, strict=True)
+    )
+    return {
+        "baseline": {metric.name: _round(measure(first, metric)) for metric in first.metrics},
+        **{metric.name: _round(measure(second, metric)) for metric in second.metrics},
+        "difference": {metric.name: _difference(first, second, metric) for metric in first.metrics},
+    }
+
+
+def _cut(
+    task: Task, before: Mapping[str, Answer], after: Mapping[str, Answer]
+) -> tuple[dict[str, Answer], dict[str, Answer]]:
     cut: tuple[dict[str, Answer], dict[str, Answer]] = {}, {}
     first_captions, second_captions = task.captions(before), task.captions(after)
     for question in task.questions():
@@ -85,62 +147,23 @@ def _length_matched(task: Task, before: Mapping[str, Answer], after: Mapping[str
             length = min(map(len, pair))
             for kept, words in zip(cut, pair, strict=True):
                 kept[question.id] = Answer(" ".join(words[:length]))
-    if not cut[0]:
-        return None
-    first, second = (next(iter(task.tallies(kept).values())) for kept in cut)
-    names = [metric.name for metric in first.metrics]
-    return {
-        "baseline": {metric.name: _round(measure(first, metric)) for metric in first.metrics},
-        **{metric.name: _round(measure(second, metric)) for metric in second.metrics},
-        "difference": {name: _difference(first, second, first.metrics[names.index(name)]) for name in names},
-    }
+    return cut
 
 
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _applied(given: Mapping[str, Answer]) -> dict[str, Any] | None:
-    reports = [answer.eah for answer in given.values() if answer.eah is not None]
+def _applied(given: Sequence[Answer]) -> dict[str, Any] | None:
+    reports = [answer.eah for answer in given if answer.eah is not None]
     if not reports:
         return None
-    reasons: dict[str, int] = {}
-    for report in reports:
-        if report["reason"] is not None:
-            reasons[report["reason"]] = reasons.get(report["reason"], 0) + 1
-    return {"share": round(sum(report["applied"] for report in reports) / len(reports), 4), "reasons": reasons}
-
-
-def verdict(rows: Sequence[Mapping[str, Any]], settings: Sequence[Setting], main: str = "chairs") -> str:
-    """The report's first sentence: what EAH did to the main figure, and whether a control does as well.
-
-    Args:
-        rows: as from `summarize`.
-        settings: the same settings.
-        main: the metric: `chairs`, lower is better, or one of which more is better.
-    """
-    by_name = {row["setting"]: row for row in rows}
-    eah = [s for s in settings[1:] if s.eah is not None and not s.end_bias]
-    chosen = [s for s in eah if (s.eah or {}).get("head", "auto") not in CONTROL_HEADS]
-    if not chosen or rows[0].get(main) is None:
-        return "No setting with a chosen head was measured."
-    sign = 1 if main == "chairs" else -1
-    best = min(chosen, key=lambda s: sign * by_name[s.name][main])
-    applied = by_name[best.name].get("applied") or {"share": 1.0}
-    if applied["share"] == 0:
-        return f"EAH ({best.name}) was never applied: {', '.join(applied['reasons'])}."
-    controls = [best.control(head).name for head in CONTROL_HEADS]
-    controls += [s.name for s in settings if s.end_bias and s.eah is None]
-    run = [name for name in controls if name in by_name and by_name[name][main] is not None]
-    as_good = [name for name in run if sign * by_name[name][main] <= sign * by_name[best.name][main]]
-    change = by_name[best.name]["difference"][main]
-    low, high = change["ci95"]
-    named = {"chairs": "CHAIRs", "f1": "F1"}.get(main, main)
-    told = f"EAH ({best.name}) changes {named} by {change['value']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    if change["verdict"] == NO_DIFFERENCE:
-        told = f"No difference seen: {told}"
-    if as_good:
-        return f"A control does as well: {', '.join(as_good)}. {told}."
-    has_captions = main == "chairs"
-    missing = "" if len(run) >= len(CONTROL_HEADS) + has_captions else " Not every control was run."
-    return f"{told}; no control does as well.{missing}"
+    reasons = Counter(report["reason"] for report in reports if report["reason"] is not None)
+    heads: dict[str, Counter[str]] = {}
+    for layer in (layer for report in reports for layer in report["layers"] if layer["head"] is not None):
+        heads.setdefault(str(layer["layer"]), Counter())[str(layer["head"])] += 1
+    return {
+        "share": round(sum(report["applied"] for report in reports) / len(reports), 4),
+        "reasons": dict(reasons),
+        "heads": {layer: dict(sorted(counts.items(), key=lambda kv: int(kv[0]))) for layer, counts in heads.items()},
+    }

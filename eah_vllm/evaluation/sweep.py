@@ -19,9 +19,9 @@ from typing import Any
 from eah_vllm.evaluation.answers import AnswerFile
 from eah_vllm.evaluation.asking import Server, ask_all
 from eah_vllm.evaluation.setting import OFF, Setting, SettingError, make_setting
-from eah_vllm.evaluation.statistics import Interval, difference
+from eah_vllm.evaluation.statistics import Interval, difference, mean_of
 from eah_vllm.evaluation.subset import Subset
-from eah_vllm.evaluation.task import Answer, Metric, Tally, Task
+from eah_vllm.evaluation.task import Answer, Metric, Tally, Task, caption_groups
 from eah_vllm.options import OptionError, parse_options
 
 PARTS = (0.25, 0.5, 1.0)
@@ -87,11 +87,6 @@ def objective(tally: Tally) -> Metric:
     return by_name.get("chairs") or by_name.get("f1") or next(m for m in tally.metrics if m.lower_is_better is not None)
 
 
-def choosing_groups(task: Task) -> list[str] | None:
-    """What is asked for choosing: captions alone where there are captions, else everything."""
-    return ["caption"] if any(question.group == "caption" for question in task.questions()) else None
-
-
 def search(
     server: Server, task: Task, places: Sequence[Place], units: Sequence[str], answers: AnswerFile,
     max_recall_loss: float,
@@ -113,22 +108,26 @@ def search(
         alive = [cell for cell in cells if cell.dropped is None]
         settings = [off, *(cell.place.setting for cell in alive)]
         title = f"choosing, part {number} of {len(PARTS)}, {len(alive)} cells"
-        ask_all(server, part, settings, answers, title=title, groups=choosing_groups(task))
+        ask_all(server, part, settings, answers, title=title, groups=caption_groups(task))
         for cell in alive:
-            measure_cell(cell, part, answers.by_setting.get(OFF, {}), answers.by_setting[cell.place.setting.name])
+            draws = [answers.by_setting[one.name] for one in cell.place.setting.asked]
+            measure_cell(cell, part, answers.by_setting.get(OFF, {}), draws)
         drop_hopeless(cells, _sign(part, answers), max_recall_loss)
     return cells
 
 
-def measure_cell(cell: Measured, task: Task, before: Mapping[str, Answer], after: Mapping[str, Answer]) -> None:
-    """Compare a cell with off over a task's pictures."""
-    first, second = (next(iter(task.tallies(answers).values())) for answers in (before, after))
+def measure_cell(
+    cell: Measured, task: Task, before: Mapping[str, Answer], draws: Sequence[Mapping[str, Answer]]
+) -> None:
+    """Compare a cell with off over a task's pictures; `draws` has one element, or those of a random head."""
+    first, *drawn = (next(iter(task.tallies(answers).values())) for answers in (before, *draws))
+    second = mean_of(drawn)
     cell.units = len(second.units)
     cell.main = difference(first, second, objective(first))
     recall = next((metric for metric in first.metrics if metric.name == "recall"), None)
     cell.recall = difference(first, second, recall) if recall else None
-    asked = [q.id for q in task.questions() if q.id in before and q.id in after]
-    cell.changed = sum(before[id_].text != after[id_].text for id_ in asked)
+    asked = [(q.id, after) for after in draws for q in task.questions() if q.id in before and q.id in after]
+    cell.changed = sum(before[id_].text != after[id_].text for id_, after in asked)
 
 
 def drop_hopeless(cells: Sequence[Measured], sign: int, max_recall_loss: float) -> None:

@@ -16,13 +16,14 @@ from eah_vllm.evaluation import sweep
 from eah_vllm.evaluation.answers import AnswerFile, RunError
 from eah_vllm.evaluation.asking import AskError, Server, ask_all
 from eah_vllm.evaluation.command import add_server_options, add_tasks, server_of
+from eah_vllm.evaluation.controls import ask_fixed_heads
 from eah_vllm.evaluation.length_control import tune_end_bias
 from eah_vllm.evaluation.report import write_report
 from eah_vllm.evaluation.setting import CONTROL_HEADS, Setting, SettingError, make_setting
 from eah_vllm.evaluation.subset import Subset, deal
 from eah_vllm.evaluation.summary import summarize
 from eah_vllm.evaluation.sweep_result import Outcome, outcome, write_config
-from eah_vllm.evaluation.task import Task, TaskError
+from eah_vllm.evaluation.task import Task, TaskError, caption_groups
 
 FEWEST = 20
 Value = TypeVar("Value")
@@ -63,7 +64,8 @@ def run_sweep(
             settings = [off, setting, *(setting.control(head) for head in CONTROL_HEADS)]
         settings = list(dict.fromkeys(settings))
         ask_all(server, report_on, settings, answers, title="reporting half")
-        if chosen is not None and sweep.choosing_groups(task) and server.end_token_id is not None:
+        settings += ask_fixed_heads(server, report_on, settings, answers, out)
+        if chosen is not None and caption_groups(task) and server.end_token_id is not None:
             settings.append(tune_end_bias(server, report_on, chosen.place.setting, answers))
     finally:
         answers.close()

@@ -14,9 +14,10 @@ import yaml
 from eah_vllm.evaluation.report_tables import TITLES
 from eah_vllm.evaluation.setting import Setting
 from eah_vllm.evaluation.statistics import Interval
-from eah_vllm.evaluation.summary import NO_DIFFERENCE, verdict
+from eah_vllm.evaluation.summary import NO_DIFFERENCE
 from eah_vllm.evaluation.sweep import Measured
 from eah_vllm.evaluation.task import Metric
+from eah_vllm.evaluation.verdict import verdict
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,11 @@ class Tally:
     wrong: npt.NDArray[np.float64]
 
 
+def caption_groups(task: Task) -> list[str] | None:
+    """What is asked where captions say enough: captions alone, or everything of a task without captions (None)."""
+    return ["caption"] if any(question.group == "caption" for question in task.questions()) else None
+
+
 class Task(ABC):
     """An evaluation. Subclasses read their files in `__init__` and raise `TaskError` there, before asking anything."""
 

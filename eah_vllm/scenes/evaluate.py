@@ -32,6 +32,8 @@ COLUMNS = (
 )  # fmt: skip
 _CAPTION_TOKENS = 80
 _ANSWER_TOKENS = 6
+_DRAWS = 5
+"""Random heads of each picture; one draw alone says little."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Setting:
 OFF = Setting("off")
 
 
-def eah_setting(layer: int | None, relative_threshold: float | None, head: str | None = None) -> Setting:
+def eah_setting(
+    layer: int | None, relative_threshold: float | None, head: str | None = None, seed: int | None = None
+) -> Setting:
     """EAH with the model's own defaults for whatever is None."""
-    options = {"eah_layer": layer, "eah_relative_threshold": relative_threshold, "eah_head": head}
+    options = {"eah_layer": layer, "eah_relative_threshold": relative_threshold, "eah_head": head, "eah_seed": seed}
     given = {k: v for k, v in options.items() if v is not None}
     name = " ".join(["EAH", *(f"{k.removeprefix('eah_').replace('_', ' ')} {v}" for k, v in given.items())])
     return Setting(name, {"eah": 1, **given})
@@ -61,7 +65,8 @@ def eah_setting(layer: int | None, relative_threshold: float | None, head: str |
 
 def control_settings(layer: int | None, relative_threshold: float | None) -> list[Setting]:
     """What EAH must beat to mean anything: another choice of head, and captions that simply end sooner."""
-    heads = [eah_setting(layer, relative_threshold, head) for head in ("random", "sparsest")]
+    heads = [eah_setting(layer, relative_threshold, "random", seed) for seed in range(_DRAWS)]
+    heads.append(eah_setting(layer, relative_threshold, "sparsest"))
     return heads + [Setting(f"off, end of text {bias:+g}", end_bias=bias) for bias in (1.0, 3.0)]
 
 

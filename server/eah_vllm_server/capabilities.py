@@ -7,7 +7,7 @@ import torch
 import vllm
 
 import eah_vllm
-from eah_vllm.options import EAHOptions
+from eah_vllm.options import MAX_SEED, EAHOptions
 from eah_vllm.settings import METHOD_VERSION, PRESETS
 from eah_vllm_server.state import EAHState
 
@@ -30,6 +30,7 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         "limits": {
             "layer": [0, shape.num_layers - 1],
             "head": [0, shape.num_heads - 1],
+            "seed": [0, MAX_SEED],
             "threshold": "greater than 0, less than 1",
             "relative_threshold": "greater than 0",
             "min_density": [0, 1],

@@ -18,6 +18,7 @@ def mixed_asks() -> list[Ask]:
         {"layer": 2, "relative_threshold": 1.0, "head": "sparsest"},
         {"layer": 1, "threshold": 0.99},
         {"layer": 1, "relative_threshold": 1.5, "head": 3},
+        {"layer": [0, 1], "relative_threshold": 1.5, "head": "random", "seed": 2},
     ]
     asks = [Ask(IMAGE_PROMPT, [random_image(40 + idx)], eah) for idx, eah in enumerate(settings)]
     return [*asks, Ask("USER: Is there a dog? ASSISTANT:", [], EAH), Ask("USER: Is there a cup? ASSISTANT:")]

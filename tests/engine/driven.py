@@ -79,7 +79,8 @@ def _prompt(ask: Ask) -> Any:
     if not len(ask.images):
         return {"prompt": ask.prompt}
     images = torch.from_numpy(ask.images) if isinstance(ask.images, np.ndarray) else ask.images
-    return {"prompt": ask.prompt, "multi_modal_data": {"image": images}}
+    named = {} if ask.uuids is None else {"multi_modal_uuids": {"image": ask.uuids}}
+    return {"prompt": ask.prompt, "multi_modal_data": {"image": images}, **named}
 
 
 def _lora(ask: Ask) -> Any:

@@ -44,6 +44,8 @@ class Ask:
     structured: dict[str, Any] | None = None
     """Fields of `StructuredOutputsParams`; generation then ends where the grammar ends."""
     prompt_logprobs: bool = False
+    uuids: list[str] | None = None
+    """Names of the pictures, in place of hashes of their content."""
 
     def extra_args(self) -> dict[str, Any] | None:
         return None if self.eah is None else {"eah": 1} | {f"eah_{name}": value for name, value in self.eah.items()}

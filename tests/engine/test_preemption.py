@@ -16,9 +16,9 @@ def test_preempted_requests_equal_undisturbed_ones(
     gqa_checkpoint: Path, gqa_engine: Engine, prefix_reuse: bool
 ) -> None:
     # Half with EAH, half without; each needs about 5 blocks at its end, and 6 of them start in 14.
+    settings = [None, EAH, None, EAH | {"head": "random", "seed": 1}, None, EAH | {"head": "random"}]
     asks = [
-        Ask(IMAGE_PROMPT, [random_image(100 + idx)], EAH if idx % 2 else None, max_tokens=NUM_TOKENS)
-        for idx in range(NUM_REQUESTS)
+        Ask(IMAGE_PROMPT, [random_image(100 + idx)], eah, max_tokens=NUM_TOKENS) for idx, eah in enumerate(settings)
     ]
     undisturbed = [gqa_engine.generate([ask])[0] for ask in asks]
     plain = gqa_engine.one(IMAGE_PROMPT, asks[1].images, max_tokens=NUM_TOKENS)

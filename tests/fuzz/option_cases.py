@@ -37,6 +37,7 @@ GOOD_HERE = {
     "threshold": set(),
     "relative_threshold": {"10^30", "2^63", "1.5"},
     "head": set(),
+    "seed": set(),  # without `head: "random"` none is allowed
     "min_density": {"1e-400"},
     "preset": set(),
     "report": set(),

@@ -119,7 +119,16 @@ def test_the_summary_has_every_setting_and_its_controls(undisturbed: Path) -> No
         low, high = row["ci95"]["chairs"]
         assert low <= row["chairs"] <= high
         assert row["length_matched"]["words"] <= min(row["words"], rows[0]["words"])
-    assert [row["applied"]["share"] for row in rows if row["applied"] is not None] == [1.0, 1.0, 1.0]
+    applied = {row["setting"]: row["applied"] for row in rows if row["applied"] is not None}
+    fixed = [f"head={head},layer=1" for head in range(8)]
+    assert list(applied) == [*names[1:4], *fixed], "EAH, a random head, the sparsest, and every fixed head"
+    assert {one["share"] for one in applied.values()} == {1.0}
+    assert [applied[name]["heads"] for name in fixed] == [{"1": {str(head): N}} for head in range(8)]
+    drawn = rows[names.index("head=random,layer=1,relative_threshold=1.5")]
+    assert (drawn["draws"]["number"], len(drawn["draws"]["chairs"]["values"])) == (5, 5)
+    assert drawn["chairs"] == pytest.approx(sum(drawn["draws"]["chairs"]["values"]) / 5, abs=1e-3)
+    assert sum(drawn["applied"]["heads"]["1"].values()) == 5 * len(ScenesTask(N).questions())
+    assert len(drawn["applied"]["heads"]["1"]) > 3, "the head is drawn anew for each picture"
     assert set(rows[1]["parts"]) == {"yes_no", "random", "popular", "adversarial"}
     assert rows[0]["difference"]["chairs"] == {"value": 0.0, "ci95": [0.0, 0.0], "verdict": "no difference seen"}
 

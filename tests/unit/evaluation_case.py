@@ -74,11 +74,12 @@ def store(
     say: Callable[[Question], str],
     units: Sequence[str] | None = None,
 ) -> None:
-    """Answers of one setting, as a run would have kept them."""
+    """Answers of one setting, as a run would have kept them; every draw of a random head says the same."""
     report = {"applied": True, "reason": None, "layers": []} if setting.asks_for_eah else None
     for question in task.questions():
         if units is None or question.unit in units:
-            answers.add(setting.name, question.id, Answer(say(question), "stop", 3, 0.1, report))
+            for asked in setting.asked:
+                answers.add(asked.name, question.id, Answer(say(question), "stop", 3, 0.1, report))
 
 
 def saying(caption: Callable[[int], str], says_yes_to_car: Callable[[int], bool] = lambda _: False) -> Any:

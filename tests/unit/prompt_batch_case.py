@@ -38,7 +38,8 @@ def prompts() -> PromptBatch:
     for idx, (options, length) in enumerate(zip(OPTIONS, LENGTHS, strict=True)):
         settings = resolve(options, EAHOptions(), ModelShape(4, HEADS))
         spans = (ImageSpan(2, length // 2), ImageSpan(length // 2 + 2, length))
-        slices.append(PrefillSlice(RequestState(f"r{idx}", settings, length, spans, random_seed=idx), start, idx))
+        state = RequestState(f"r{idx}", settings, length, spans, pictures=(f"picture {idx}",))
+        slices.append(PrefillSlice(state, start, idx))
         start += length + 1
     return PromptBatch(tuple(slices))
 

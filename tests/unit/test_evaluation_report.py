@@ -15,10 +15,11 @@ from PIL import Image
 from eah_vllm.evaluation.plots import Cell, heat_map, svg
 from eah_vllm.evaluation.report import write_report
 from eah_vllm.evaluation.report_examples import SHOWN, draw_examples
-from eah_vllm.evaluation.report_tables import Figure, figure, said, spoken
+from eah_vllm.evaluation.report_tables import Figure, figure, heads_used, said, spoken
 from eah_vllm.evaluation.setting import Setting, make_setting, parse_setting
-from eah_vllm.evaluation.summary import summarize, verdict
+from eah_vllm.evaluation.summary import summarize
 from eah_vllm.evaluation.task import Answer
+from eah_vllm.evaluation.verdict import verdict
 from tests.unit.evaluation_case import AWAY, RIGHT, SILENT, WRONG, WordTask, answer_file, saying, store
 
 OFF, ON = make_setting(None), parse_setting("layer=1,relative_threshold=1.5")
@@ -99,6 +100,51 @@ def test_differences_and_their_reading(tmp_path: Path) -> None:
     assert "100.0 %" in page.of("td")
     better = [attributes for tag, attributes in page.tags if tag == "small" and attributes.get("class") == "better"]
     assert better
+
+
+def test_a_random_head_is_a_mean_with_the_spread_of_its_draws(tmp_path: Path) -> None:
+    task, random_head, fixed = WordTask(40), ON.control("random"), ON.control(6)
+    answers = answer_file(tmp_path, task)
+    for setting, say in ((OFF, HALF), (ON, NONE), (fixed, HALF)):
+        store(answers, task, setting, say)
+    for wrong, draw in zip((20, 10, 0, 8, 2), random_head.asked, strict=True):  # of the 20 that OFF has wrong
+        store(answers, task, draw, saying(lambda n, wrong=wrong: WRONG if n % 2 and n < 2 * wrong else RIGHT))
+    settings = [OFF, ON, random_head, fixed]
+    rows = summarize(task, settings, answers)
+    drawn = rows[2]
+    assert drawn["setting"] == "head=random,layer=1,relative_threshold=1.5"
+    assert (drawn["n"], drawn["chairs"], drawn["mended"], drawn["spoiled"]) == (40, 20.0, 12.0, 0.0)
+    assert drawn["draws"]["number"] == 5
+    assert drawn["draws"]["chairs"] == {
+        "min": 0.0, "max": 50.0, "deviation": pytest.approx(19.685, abs=1e-3), "values": [50.0, 25.0, 0.0, 20.0, 5.0],
+    }  # fmt: skip
+    assert "draws" not in rows[1]
+    assert rows[1]["against"]["head=random,layer=1,relative_threshold=1.5"]["chairs"]["value"] == -20.0
+
+    told = verdict(rows, settings)
+    assert "The chosen head less a random one: -20.0 points [" in told
+    assert "With one fixed head for all pictures, 50.0 to 50.0: 0 of 1 heads do as well." in told
+    page = Page(write_report(AWAY, task, settings, answers, rows, told, tmp_path).read_text())
+    assert "mean of 5 draws: 0.0 to 50.0" in page.of("small")
+    assert "0.00 to 50.00 (± 19.68)" in page.of("td")
+
+
+def test_a_random_head_that_does_as_well_is_named_with_its_spread(tmp_path: Path) -> None:
+    _, _, told = report(tmp_path, WordTask(20), [HALF, HALF, NONE, HALF, HALF])
+    assert "head=random,layer=1,relative_threshold=1.5, 5 draws: mean 0.0, 0.0 to 0.0" in told
+
+
+def test_heads_that_were_used_are_counted(tmp_path: Path) -> None:
+    task = WordTask(3)
+    answers = answer_file(tmp_path, task)
+    store(answers, task, OFF, HALF)
+    for number, question in enumerate(task.questions()):
+        layer = {"layer": 1, "head": (7, 10, None)[number % 3], "sinks": 1, "image_tokens": 9, "density": 0.1}
+        applied = {"applied": layer["head"] is not None, "reason": None, "layers": [layer]}
+        answers.add(ON.name, question.id, Answer("a cat", eah=applied))
+    rows = summarize(task, [OFF, ON], answers)
+    assert rows[1]["applied"]["heads"] == {"1": {"7": 3, "10": 3}}
+    assert heads_used(rows[1]) == "layer 1: 7 \N{MULTIPLICATION SIGN} 3, 10 \N{MULTIPLICATION SIGN} 3"
 
 
 def test_ten_pictures_by_the_rule_with_hallucinations_marked(tmp_path: Path) -> None:
@@ -217,7 +263,8 @@ def test_no_figure_is_a_dash() -> None:
         ("off", "off"),
         ("on", "EAH on"),
         ("layer=2,relative_threshold=1.50", "EAH: layer 2, threshold 1.5/S"),
-        ("head=random,layer=0+2,threshold=0.002", "EAH: layers 0, 2, threshold 0.002, random head"),
+        ("head=random,layer=0+2,threshold=0.002", "EAH: layers 0, 2, threshold 0.002, random head, 5 draws"),
+        ("head=random,layer=1,seed=3", "EAH: layer 1, random head, draw 3"),
         ("head=3,layer=1", "EAH: layer 1, head 3"),
         ("model=m:eah", "model m:eah"),
         ("off,end_bias=1.5", "off, end of text +1.5"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eah_vllm.evaluation.answers import AnswerFile, RunError
-from eah_vllm.evaluation.setting import Setting, SettingError, controls, make_setting, parse_setting
+from eah_vllm.evaluation.setting import Setting, SettingError, controls, fixed_heads, make_setting, parse_setting
 from eah_vllm.evaluation.task import Answer
 
 
@@ -62,6 +62,22 @@ def test_a_bias_without_a_token_to_put_it_on_is_refused() -> None:
 def test_every_setting_that_chooses_a_head_has_both_controls_and_no_other_has() -> None:
     settings = [parse_setting(text) for text in ("off", "layer=2", "layer=2,head=random", "head=1", "model=x")]
     assert [control.name for control in controls(settings)] == ["head=sparsest,layer=2"]
+
+
+def test_a_random_head_is_asked_five_times_unless_a_draw_is_named() -> None:
+    asked = parse_setting("head=random,layer=2").asked
+    assert [one.name for one in asked] == [f"head=random,layer=2,seed={seed}" for seed in range(5)]
+    assert asked[3].extra_body(None) == {"eah": {"layer": 2, "head": "random", "seed": 3, "report": True}}
+    for text in ("off", "on", "head=3", "head=random,seed=7", "head=sparsest"):
+        setting = parse_setting(text)
+        assert setting.asked == (setting,)
+
+
+def test_every_fixed_head_once_for_each_layer_that_chooses_one() -> None:
+    settings = [parse_setting(text) for text in ("off", "on", "layer=2,threshold=0.1", "layer=2,threshold=0.2")]
+    assert [one.name for one in fixed_heads(settings, 2)] == ["head=0", "head=1", "head=0,layer=2", "head=1,layer=2"]
+    settings = [parse_setting(text) for text in ("off", "on", "head=1", "head=random")]
+    assert [one.name for one in fixed_heads(settings, 2)] == ["head=0"]
 
 
 RUN = {"task": "scenes", "n": 3}

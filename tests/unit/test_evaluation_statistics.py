@@ -10,9 +10,9 @@ import pytest
 
 from eah_vllm.evaluation.chair_counts import ReadCaption, tally_captions
 from eah_vllm.evaluation.setting import make_setting, parse_setting
-from eah_vllm.evaluation.statistics import changes, difference, interval, measure, spread
-from eah_vllm.evaluation.summary import verdict
+from eah_vllm.evaluation.statistics import changes, difference, interval, mean_of, measure, spread
 from eah_vllm.evaluation.task import Tally
+from eah_vllm.evaluation.verdict import verdict
 from eah_vllm.evaluation.yes_no import says_no, tally_yes_no
 
 
@@ -100,6 +100,38 @@ def test_the_paired_interval_is_that_of_drawing_pictures_with_both_their_caption
     assert found.value == pytest.approx(chairi(after, list(range(n))) - chairi(before, list(range(n))))
     assert found.low == pytest.approx(low, abs=0.8)
     assert found.high == pytest.approx(high, abs=0.8)
+
+
+def test_the_interval_of_a_mean_over_draws_is_that_of_drawing_pictures_with_all_their_draws() -> None:
+    rng = random.Random(2)
+    n = 60
+
+    def some(shares: list[int]) -> Tally:
+        return captions([rng.choice(shares) for _ in range(n)], [rng.randint(2, 6) for _ in range(n)])
+
+    before, draws = some([0, 0, 1, 2]), [some([0, 0, 0, 1]) for _ in range(5)]
+    metric, mean = before.metrics[0], mean_of(draws)
+    assert metric.name == "chairs"
+    found = difference(before, mean, metric)
+    assert found is not None
+    values = [measure(draw, metric) for draw in draws]
+    assert measure(mean, metric) == pytest.approx(np.mean(values))
+
+    drawn = []
+    for _ in range(3000):
+        rows = rng.choices(range(n), k=n)
+        by_draw = [100 * sum(draw.wrong[row] for row in rows) / n for draw in draws]
+        drawn.append(np.mean(by_draw) - 100 * sum(before.wrong[row] for row in rows) / n)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    assert found.low == pytest.approx(low, abs=0.8)
+    assert found.high == pytest.approx(high, abs=0.8)
+    one = difference(before, draws[0], metric)
+    assert one is not None
+    assert found.high - found.low < one.high - one.low, "five draws say more than one"
+
+
+def test_a_picture_that_one_draw_lacks_is_left_out() -> None:
+    assert mean_of([captions([1, 0, 2], [3, 3, 3]), captions([1, 0], [3, 3])]).units == ("0", "1")
 
 
 def test_pairing_matters() -> None:

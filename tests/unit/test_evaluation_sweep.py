@@ -152,6 +152,37 @@ def test_chooses_on_one_half_and_reports_on_the_other(tmp_path: Path) -> None:
     assert (tmp_path / "answers.jsonl").read_bytes() == before, "nothing is asked twice"
 
 
+def test_fixed_heads_of_the_chosen_layer_are_asked_for_captions(tmp_path: Path) -> None:
+    """The server, which is away here, said in a run before how many heads there are."""
+    task = WordTask(80)
+    stored_sweep(tmp_path, task)
+    (tmp_path / "server.json").write_text(json.dumps({"num_heads": 2}))
+    with pytest.raises(AskError, match="stays away"):
+        run_sweep(AWAY, task, PLACES, tmp_path)
+    answers = answer_file(tmp_path, task, model="nobody", version=version("eah-vllm"), sweep={"deal": 0})
+    heads = [GOOD.control(head) for head in range(2)]
+    for question in task.questions():
+        for head in heads if question.group == "caption" else ():
+            answers.add(head.name, question.id, Answer(WRONG))
+    answers.close()
+    found = run_sweep(AWAY, task, PLACES, tmp_path)
+    rows = {row["setting"]: row for row in json.loads((tmp_path / "summary.json").read_text())}
+    assert [head.name for head in heads] == ["head=0,layer=0", "head=1,layer=0"]
+    assert [(rows[head.name]["chairs"], rows[head.name]["n"]) for head in heads] == [(100.0, 40)] * 2
+    assert "With one fixed head for all pictures, 100.0 to 100.0: 0 of 2 heads do as well." in found.told
+
+
+def test_a_random_cell_is_measured_over_its_draws(tmp_path: Path) -> None:
+    task = WordTask(80)
+    stored_sweep(tmp_path, task)
+    answers = answer_file(tmp_path, task, model="nobody", version=version("eah-vllm"), sweep={"deal": 0})
+    (place,) = grid([4], [1.5], [], ["random"])
+    store(answers, task, place.setting, saying(lambda _: WRONG), deal(task, 0)[0])
+    answers.close()
+    found = run_sweep(AWAY, task, [*PLACES, place], tmp_path)
+    assert found.data["cells"][-1]["dropped"] == "worse than the best"
+
+
 def test_a_choice_that_does_not_hold_is_commented_out(tmp_path: Path) -> None:
     task = WordTask(80)
     stored_sweep(tmp_path, task, holds=False)

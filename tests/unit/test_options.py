@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from eah_vllm.options import EAHOptions, OptionError, from_extra_args, parse_options, to_extra_args
+from eah_vllm.settings import ModelShape, resolve
 
 
 def test_there_and_back() -> None:
@@ -103,3 +104,29 @@ def test_the_flat_form_takes_nothing_else(flat: dict[str, Any]) -> None:
 def test_the_switch_of_the_flat_form_is_true_or_false(switch: Any) -> None:
     with pytest.raises(OptionError, match=r"^eah: must be true or false"):
         from_extra_args({"eah": switch})
+
+
+def test_a_draw_has_no_sense_without_a_random_head() -> None:
+    for head in ({}, {"eah_head": "auto"}, {"eah_head": 3}):
+        with pytest.raises(OptionError, match='eah_seed: must stand beside head: "random", which alone draws, got 3'):
+            from_extra_args({"eah": 1, "eah_seed": 3, **head})
+    for seed in (-1, 2**32, 1.5, True):
+        with pytest.raises(OptionError, match=r"eah_seed: .*, got"):
+            from_extra_args({"eah": 1, "eah_head": "random", "eah_seed": seed})
+    options = EAHOptions(head="random", seed=2**32 - 1)
+    assert from_extra_args(to_extra_args(options)) == (options, None)
+
+
+def test_a_draw_belongs_to_the_head_beside_it() -> None:
+    server = EAHOptions(layer=1, head="random", seed=4)
+    assert EAHOptions(threshold=0.1).over(server) == EAHOptions(layer=1, head="random", seed=4, threshold=0.1)
+    assert EAHOptions(head="auto").over(server) == EAHOptions(layer=1, head="auto")
+    assert EAHOptions(head="random").over(server) == EAHOptions(layer=1, head="random")
+
+
+def test_every_draw_has_a_cache_of_its_own() -> None:
+    """The KV of later layers depends on the head."""
+    asked = [EAHOptions(head="random", seed=seed) for seed in (0, 1)] + [EAHOptions(), EAHOptions(head="random")]
+    prints = [resolve(options, EAHOptions(), ModelShape(4, 8)).fingerprint() for options in asked]
+    assert len(set(prints)) == 3
+    assert prints[0] == prints[3], "the seed is 0 by default"
