@@ -58,7 +58,7 @@ USER 0
 # fit fails here and not on a GPU. The user 2000:0 is vLLM's; it is made where a base image lacks it.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     uv pip install --system --break-system-packages --no-cache --no-deps --no-index /wheels/*.whl \
-    && python3 -m eah_vllm.vllm_contract && python3 -m eah_vllm_server.vllm_names \
+    && python3 -m eah_vllm.contract && python3 -m eah_vllm_server.vllm_names \
     && { getent passwd 2000 || useradd --uid 2000 --gid 0 --create-home --home-dir /home/vllm vllm; } \
     && install -d -o 2000 -g 0 -m 775 /home/vllm/.cache /home/vllm/.cache/huggingface \
     && chmod g+rwX /home/vllm

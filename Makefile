@@ -38,7 +38,7 @@ replicas: env ## two servers behind the shipped nginx configuration, one killed 
 	$(BIN)/python -m tests.replicas $(ARGS)
 
 eval: env ## hallucination of the built-in model on 1,000 unseen scenes, EAH off, on and controls, into EVAL_OUT=build/eval
-	$(BIN)/python -m eah_vllm_server.beside $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
+	$(BIN)/python -m tools.beside $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
 		--n 1000 --concurrency 16 --out $(EVAL_OUT) $(ARGS)
 
 bench: env ## time and memory side by side with stock vLLM (half an hour); ARGS="PART ... --runs N --quick"

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eah_vllm import sinks
-from eah_vllm.attention import head_query_key
-from eah_vllm.prompt_tables import PromptTables
-from eah_vllm.triton_kernels import attention_received, broadcast_rows, prompt_tables
+from eah_vllm.kernels.launch import attention_received, broadcast_rows, prompt_tables
+from eah_vllm.kernels.tables import PromptTables
+from eah_vllm.method import sinks, source_head
+from eah_vllm.method.attention import head_query_key
 
 THRESHOLD = 0.002
 """A vision sink, as the plugin's preset "paper" counts them."""
@@ -93,7 +93,7 @@ def choose(query: Tensor, key: Tensor, tables: PromptTables, shape: Shape, scale
     mean = sinks.mean_over_later_rows(received, later_rows)
     counts = [sinks.count_sinks(part, THRESHOLD) for part in mean.split([len(c) for c in shape.columns()], dim=1)]
     image_tokens = shape.image[1] - shape.image[0]
-    chosen = [sinks.choose_source_head(count, image_tokens, "auto") for count in counts]
+    chosen = [source_head.choose_source_head(count, image_tokens, "auto") for count in counts]
     return torch.stack([source for source, _ in chosen]), torch.stack([applies for _, applies in chosen])
 
 

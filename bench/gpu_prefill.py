@@ -30,8 +30,8 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
 from bench.gpu_ops import PEAKS, Shape, check, choose, extra_megabytes, maps, measure, summary
-from eah_vllm.prompt_tables import PromptTables
-from eah_vllm.triton_kernels import broadcast_rows
+from eah_vllm.kernels.launch import broadcast_rows
+from eah_vllm.kernels.tables import PromptTables
 
 ROOT = Path(__file__).parents[1]
 LAYER = 1

@@ -13,8 +13,8 @@ from typing import Any
 from vllm.benchmarks.datasets import RandomMultiModalDataset, SampleRequest
 from vllm.tokenizers import get_tokenizer
 
-from load_tests.vllm_bench import send
-from tests.server.serving import API_KEY, Server
+from tools.serving import API_KEY, Server
+from tools.vllm_bench import send
 
 PERCENTILES = (50, 90, 99)
 ON: dict[str, Any] = {"eah": True}

@@ -17,8 +17,8 @@ from bench.children import wait_until_idle
 from bench.load import ON, random_requests, tokenizer
 from bench.results import Part, rotated, say
 from bench.servers import applied, both_servers, check_applied, empty_caches
-from load_tests.vllm_bench import send
-from tests.server.serving import API_KEY, Server
+from tools.serving import API_KEY, Server
+from tools.vllm_bench import send
 
 SETTINGS = ("stock", "off", "half")
 GEOMETRY = Geometry(

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from bench.naive import naive_bytes, naive_eah
 from bench.results import Part, rotated, say
-from eah_vllm.attention import broadcast_attention
-from eah_vllm.sinks import choose_source_head, count_sinks, mean_attention_received
+from eah_vllm.method.attention import broadcast_attention
+from eah_vllm.method.sinks import count_sinks, mean_attention_received
+from eah_vllm.method.source_head import choose_source_head
 
 HEAD_DIM = 128
 SCALE = HEAD_DIM**-0.5

@@ -19,7 +19,7 @@ from eah_vllm.scenes import MODEL_PATH
 from eah_vllm.scenes.captions import CAPTION_REQUEST
 from eah_vllm.scenes.tokenizer import image_prompt
 from eah_vllm.scenes.world import split_scenes
-from tests.server.serving import Server
+from tools.serving import Server
 
 CONCURRENCY = 16
 OUTPUT_LEN = 48

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server.serving import Server
+from tools.serving import Server
 
 # For the routes that empty the caches.
 DEV_MODE = {"VLLM_SERVER_DEV_MODE": "1"}

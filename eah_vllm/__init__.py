@@ -7,7 +7,7 @@ import os
 __version__ = "0.1.0"
 __all__ = ["SUPPORTED_ARCHITECTURES", "is_disabled", "register"]
 
-SUPPORTED_ARCHITECTURES = {"LlavaForConditionalGeneration": "eah_vllm.model:EAHLlavaForConditionalGeneration"}
+SUPPORTED_ARCHITECTURES = {"LlavaForConditionalGeneration": "eah_vllm.engine.model:EAHLlavaForConditionalGeneration"}
 """Architecture of a checkpoint -> model class that can apply EAH to it."""
 
 
@@ -22,14 +22,14 @@ def register() -> None:
         logging.getLogger("vllm.eah").warning("EAH_DISABLE=1: EAH is switched off; vLLM runs as if it were absent.")
         return
     if multiprocessing.parent_process() is None:  # a child runs the vLLM of its parent, which was checked
-        from eah_vllm.vllm_contract import check
-        from eah_vllm.vllm_names import NAMES
+        from eah_vllm.contract.check import check
+        from eah_vllm.contract.names import NAMES
 
         check(NAMES)
     from vllm import ModelRegistry
     from vllm.model_executor.models.config import MODELS_CONFIG_MAP
 
-    from eah_vllm.engine_config import EAHConfigHook
+    from eah_vllm.engine.config import EAHConfigHook
 
     for architecture, model_class in SUPPORTED_ARCHITECTURES.items():
         ModelRegistry.register_model(architecture, model_class)

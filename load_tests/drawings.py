@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from eah_vllm.evaluation.plots import Colours, Plot
+from eah_vllm.evaluation.report.plots import Colours, Plot
 
 PERCENTILES = (50, 90, 99)
 _MARKERS = ("o", "|", "s")

@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-import eah_vllm.evaluation
-from eah_vllm.evaluation.plots import Plot, svg
+import eah_vllm.evaluation.report
+from eah_vllm.evaluation.report.plots import Plot, svg
 from load_tests.drawings import latencies, memory, over_time, sweep_rates, sweep_times
 from load_tests.watch import QUIET
 
@@ -28,7 +28,7 @@ def write_page(results: Sequence[Result], path: Path) -> None:
         results: as in `result.json`.
         path: of the page.
     """
-    folders = [Path(__file__).parent, Path(eah_vllm.evaluation.__file__).parent]
+    folders = [Path(__file__).parent, Path(eah_vllm.evaluation.report.__file__).parent]
     environment = Environment(
         loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

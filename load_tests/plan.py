@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from eah_vllm.evaluation.scenes import ANSWER_TOKENS, CAPTION_TOKENS
+from eah_vllm.evaluation.tasks.scenes import ANSWER_TOKENS, CAPTION_TOKENS
 from eah_vllm.scenes.captions import CAPTION_REQUEST, presence_question
 from eah_vllm.scenes.vocabulary import NAMES
 from eah_vllm.scenes.world import Scene

@@ -10,7 +10,7 @@ from eah_vllm_server.__main__ import configs_dir
 from eah_vllm.scenes import MODEL_PATH
 from load_tests.scenario import Serve
 from load_tests.target import Target
-from tests.server.serving import API_KEY, Server
+from tools.serving import API_KEY, Server
 
 DEV_MODE = {"VLLM_SERVER_DEV_MODE": "1"}
 """For the routes that empty the caches."""

@@ -14,7 +14,7 @@ from load_tests.pool import Pool
 from load_tests.records import FAILED, FINISHED, Record
 from load_tests.scenario import Traffic
 from load_tests.target import Target
-from load_tests.vllm_bench import send
+from tools.vllm_bench import send
 
 DRAIN = 60
 """Seconds after the last arrival at a rate for what is still under way."""

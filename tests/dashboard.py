@@ -21,7 +21,7 @@ from typing import Any
 
 from tests.engine.driver import ROOT
 from tests.replicas.load import Load, asks
-from tests.server.serving import Server, free_port
+from tools.serving import Server, free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboards" / "eah.json"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from eah_vllm.evaluation.statistics import measure
+from eah_vllm.evaluation.count.statistics import measure
+from eah_vllm.evaluation.count.yes_no import METRICS, tally_yes_no
 from eah_vllm.evaluation.task import Metric
-from eah_vllm.evaluation.yes_no import METRICS, tally_yes_no
 
 FAILED = "[LMMS_EVAL_"
 """How lmms-eval begins the "answer" of a request that failed: there is none, and it would be read as "yes"."""

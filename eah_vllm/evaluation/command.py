@@ -11,17 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from eah_vllm.evaluation import chair, judge, pope
-from eah_vllm.evaluation.answers import AnswerFile, RunError
-from eah_vllm.evaluation.asking import AskError, Server, ask_all
-from eah_vllm.evaluation.controls import ask_fixed_heads
-from eah_vllm.evaluation.length_control import tune_end_bias
-from eah_vllm.evaluation.report import write_report
-from eah_vllm.evaluation.scenes import ScenesTask
-from eah_vllm.evaluation.setting import DRAWS, Setting, SettingError, controls, make_setting, parse_setting
-from eah_vllm.evaluation.summary import summarize
+from eah_vllm.evaluation.ask.answers import AnswerFile, RunError
+from eah_vllm.evaluation.ask.asking import AskError, Server, ask_all
+from eah_vllm.evaluation.ask.controls import ask_fixed_heads
+from eah_vllm.evaluation.ask.setting import DRAWS, Setting, SettingError, controls, make_setting, parse_setting
+from eah_vllm.evaluation.count.summary import summarize
+from eah_vllm.evaluation.count.verdict import verdict
+from eah_vllm.evaluation.report.page import write_report
+from eah_vllm.evaluation.sweep.length_control import tune_end_bias
 from eah_vllm.evaluation.task import Task, TaskError
-from eah_vllm.evaluation.verdict import verdict
+from eah_vllm.evaluation.tasks import chair, judge, pope
+from eah_vllm.evaluation.tasks.scenes import ScenesTask
 from eah_vllm.scenes.tokenizer import EOS_ID
 
 _LOG = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eah_vllm.vllm_contract import ContractError, check
+from eah_vllm.contract.check import ContractError, check
 from eah_vllm_server.vllm_names import NAMES
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def serve_parser() -> tuple["FlexibleArgumentParser", "ServeSubcommand"]:
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    from eah_vllm_server.edge.drain import DRAIN_SECONDS
+    from eah_vllm_server.drain import DRAIN_SECONDS
 
     parser, command = FlexibleArgumentParser(description="vLLM with EAH"), ServeSubcommand()
     serve = command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
@@ -147,7 +147,7 @@ def main() -> None:
 
         sys.exit(evaluate(sys.argv[2:]))
     if sys.argv[1:2] == ["sweep"]:
-        from eah_vllm.evaluation.sweep_command import main as sweep
+        from eah_vllm.evaluation.sweep.command import main as sweep
 
         sys.exit(sweep(sys.argv[2:]))
     if sys.argv[1:2] != ["serve"]:
@@ -158,8 +158,8 @@ def main() -> None:
     except ContractError as error:
         sys.exit(str(error))
     allow_plugins()
-    from eah_vllm_server.edge.drain import asked_to_end
-    from eah_vllm_server.http_limits import read_limits
+    from eah_vllm_server.drain import asked_to_end
+    from eah_vllm_server.hardening.limits import read_limits
 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's own command does
     parser, command = serve_parser()

@@ -11,8 +11,8 @@ from vllm.entrypoints.openai.chat_completion.protocol import BatchChatCompletion
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.exceptions import VLLMValidationError
 
-from eah_vllm_server.media.anthropic_blocks import check_blocks
-from eah_vllm_server.media.uuids import bind_uuids
+from eah_vllm_server.hardening.media.anthropic_blocks import check_blocks
+from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
 
 router = APIRouter()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.datastructures import State
 
-from eah_vllm.vllm_contract import check
+from eah_vllm.contract.check import check
 from eah_vllm_server.metrics import metrics
 from eah_vllm_server.vllm_names import NAMES
 
@@ -26,9 +26,9 @@ class EAHEndpointPlugin:
         # What fails while vLLM imports a plugin it only logs, and serves without it: so nothing of vLLM above.
         check(NAMES)
         from eah_vllm_server import other_routes, routes
-        from eah_vllm_server.edge.gate import Gate, GateMiddleware
-        from eah_vllm_server.edge.protect import protect
-        from eah_vllm_server.edge.slow_clients import SlowClientsMiddleware
+        from eah_vllm_server.gate import Gate, GateMiddleware
+        from eah_vllm_server.hardening.edge.slow_clients import SlowClientsMiddleware
+        from eah_vllm_server.hardening.protect import protect
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
@@ -42,13 +42,13 @@ class EAHEndpointPlugin:
         """Called once the engine is up."""
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from eah_vllm.engine_config import engine_facts, identity
+        from eah_vllm.engine.config import engine_facts, identity
         from eah_vllm_server.collector import ReportCollector
-        from eah_vllm_server.edge.drain import DrainingClient
-        from eah_vllm_server.edge.gate import request_limit
-        from eah_vllm_server.media.checked_renderer import check_messages_of_all_routes
-        from eah_vllm_server.media.processor_cache import send_pictures_each_time
+        from eah_vllm_server.drain import DrainingClient
+        from eah_vllm_server.gate import request_limit
+        from eah_vllm_server.hardening.media.checked_renderer import check_messages_of_all_routes
         from eah_vllm_server.names import ModelNames
+        from eah_vllm_server.processor_cache import send_pictures_each_time
         from eah_vllm_server.state import EAHState, served_model
 
         if not isinstance(engine_client, AsyncLLM):

@@ -10,8 +10,8 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
 from eah_vllm.options import EAHOptions, OptionError, parse_options, shown
-from eah_vllm_server.media.anthropic_blocks import check_blocks
-from eah_vllm_server.media.uuids import bind_uuids
+from eah_vllm_server.hardening.media.anthropic_blocks import check_blocks
+from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
 from eah_vllm_server.refusal import refusal
 

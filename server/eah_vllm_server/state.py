@@ -8,7 +8,7 @@ from typing import Any
 from vllm.config import VllmConfig
 
 from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
-from eah_vllm.engine_config import engine_defaults, model_shape
+from eah_vllm.engine.config import engine_defaults, model_shape
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
 from eah_vllm_server.background import BackgroundReports
 from eah_vllm_server.collector import ReportCollector

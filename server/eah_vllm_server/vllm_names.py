@@ -1,6 +1,6 @@
 """Everything that the HTTP layer uses of vLLM; `python -m eah_vllm_server.vllm_names` checks the installed one."""
 
-from eah_vllm.vllm_contract import Name, main
+from eah_vllm.contract.check import Name, main
 
 CHAT = "vllm.entrypoints.openai.chat_completion"
 COMPLETION = "vllm.entrypoints.openai.completion"
@@ -113,7 +113,7 @@ COMMAND = (  # __main__.py
 )
 MEDIA = "vllm.multimodal.media"
 
-EDGE = (  # edge/, media/, http_limits.py
+EDGE = (  # hardening/
     Name("vllm.entrypoints.launchers.app", "build_app", "limits and keys of the command line",
          code="app.state.args = args"),
     Name("vllm.engine.arg_utils", "EngineArgs", "limits of the HTTP server", fields="additional_config"),
@@ -206,7 +206,7 @@ PARTS = (  # media/content_parts.py, media/checked_renderer.py, media/processor_
     Name("vllm.entrypoints.anthropic.protocol", "AnthropicCountTokensRequest", "blocks of messages"),
 )
 
-OPERATIONS = (  # edge/, __main__.py
+OPERATIONS = (  # gate.py, drain.py, __main__.py
     Name("vllm.config", "SchedulerConfig", "the queue limit", fields="max_num_queued_reqs max_num_seqs"),
     Name("vllm.config", "VllmConfig", "the queue limit", fields="scheduler_config shutdown_timeout"),
     Name("vllm.v1.engine.async_llm", "AsyncLLM", "requests end with their engine", fields="errored dead_error"),

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from eah_vllm_server.vllm_names import NAMES as SERVER_NAMES
 
-from eah_vllm.vllm_contract import ContractError, Name, broken_names, check, supported_range
-from eah_vllm.vllm_names import NAMES
-from eah_vllm.vllm_source import installed
+from eah_vllm.contract.check import ContractError, Name, broken_names, check, supported_range
+from eah_vllm.contract.names import NAMES
+from eah_vllm.contract.source import installed
 
 ROOT = Path(__file__).parents[2]
 SOURCE = installed()
@@ -24,7 +24,7 @@ def test_the_installed_vllm_is_as_expected() -> None:
     assert broken_names(NAMES + SERVER_NAMES, SOURCE) == []
 
 
-@pytest.mark.parametrize("module", ["eah_vllm.vllm_contract", "eah_vllm_server.vllm_names"])
+@pytest.mark.parametrize("module", ["eah_vllm.contract", "eah_vllm_server.vllm_names"])
 def test_the_verdict_can_be_asked_for(module: str) -> None:
     asked = subprocess.run([sys.executable, "-m", module], cwd=ROOT, capture_output=True, text=True)
     assert asked.returncode == 0, asked.stdout + asked.stderr

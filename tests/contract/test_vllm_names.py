@@ -14,9 +14,9 @@ from pathlib import Path
 
 from eah_vllm_server.vllm_names import NAMES as SERVER_NAMES
 
-from eah_vllm.vllm_contract import Name
-from eah_vllm.vllm_names import NAMES
-from eah_vllm.vllm_source import installed
+from eah_vllm.contract.check import Name
+from eah_vllm.contract.names import NAMES
+from eah_vllm.contract.source import installed
 
 ROOT = Path(__file__).parents[2]
 V2_PYTHON = os.environ.get("EAH_V2_PYTHON", str(ROOT / ".venv-v2" / "bin" / "python"))
@@ -137,7 +137,7 @@ def test_every_method_that_replaces_one_of_vllms_is_in_the_table() -> None:
 
 
 def tell_differences_when_imported() -> None:
-    """Names that Python sees otherwise than `vllm_source` reads them, and modules that cannot be imported here."""
+    """Names that Python sees otherwise than `contract.source` reads them, and modules that cannot be imported here."""
     wrong, unimported = [], []
     for name in NAMES + SERVER_NAMES:
         try:

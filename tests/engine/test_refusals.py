@@ -202,7 +202,7 @@ def with_latent_attention(checkpoint: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def test_supported_options_are_accepted(with_eah: Outcomes) -> None:
-    assert with_eah["plain"] == ["accepted", ["eah_vllm.cpu_worker.EAHCPUWorker", None]]
+    assert with_eah["plain"] == ["accepted", ["eah_vllm.engine.cpu_worker.EAHCPUWorker", None]]
 
 
 @pytest.mark.parametrize("name", CASES)

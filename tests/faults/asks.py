@@ -10,7 +10,7 @@ from typing import Any
 from eah_vllm.scenes.captions import caption_request
 from eah_vllm.scenes.world import make_scene
 from tests.faults.http import Reply, ask
-from tests.server.serving import image_message
+from tools.serving import image_message
 
 MODEL = "scenes"
 FIRST_SEED = 7_000_000

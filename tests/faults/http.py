@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.server.serving import API_KEY
+from tools.serving import API_KEY
 
 HEALTH_SECONDS = 5
 

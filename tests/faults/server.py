@@ -15,7 +15,7 @@ import psutil
 from eah_vllm_server.__main__ import complete, serve_parser
 
 from tests.faults.http import get
-from tests.server.serving import Server
+from tools.serving import Server
 
 ROOT = Path(__file__).parents[2]
 SECONDS_TO_END = 40

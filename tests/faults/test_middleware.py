@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 import uvicorn
-from eah_vllm_server.edge.gate import Gate, GateMiddleware, request_limit
-from eah_vllm_server.edge.slow_clients import CONNECTION_SECONDS, SlowClientsMiddleware
-from eah_vllm_server.http_limits import HTTPLimits
+from eah_vllm_server.gate import Gate, GateMiddleware, request_limit
+from eah_vllm_server.hardening.edge.slow_clients import CONNECTION_SECONDS, SlowClientsMiddleware
+from eah_vllm_server.hardening.limits import HTTPLimits
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from vllm.config import SchedulerConfig
 
 from tests.faults.http import Connection, Reply, ask, encode, get, request_head
-from tests.server.serving import free_port
+from tools.serving import free_port
 
 PATIENCE = 0.5
 PIECE = b"x" * 65536

@@ -17,8 +17,8 @@ from tests.fuzz.run import run
 from tests.fuzz.schema import check_schema
 from tests.fuzz.target import Target
 from tests.fuzz.watch import Silent, Trap
-from tests.server.serving import API_KEY, Server
 from tests.soak.server import FEW_KERNELS
+from tools.serving import API_KEY, Server
 
 MUTATED = 100
 

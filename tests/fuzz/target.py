@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.fuzz.case import Case
 from tests.fuzz.watch import Memory
 from tests.fuzz.wire import Reply, send
-from tests.server.serving import API_KEY, Server
+from tools.serving import API_KEY, Server
 
 WAIT_SECONDS = 60
 """Longer than any answer may take: what is slow is to be measured, not cut off."""

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 
 from tests.replicas.balancer import Balancer
 from tests.replicas.load import TIMEOUT, Ask, Load, Outcome, asks, wrong
-from tests.server.serving import Server
 from tests.soak.client import Answer
+from tools.serving import Server
 
 IMAGES = 8
 SERVER = ["--max-logprobs", "-1"]

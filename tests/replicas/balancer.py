@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.engine.driver import ROOT
-from tests.server.serving import free_port
+from tools.serving import free_port
 
 SHIPPED = ROOT / "deploy" / "nginx"
 LISTEN = "listen 8080;"

@@ -13,9 +13,9 @@ import httpx
 import openai
 
 from eah_vllm.scenes.world import split_scenes
-from tests.server.serving import API_KEY, image_message
 from tests.soak.check import differences
 from tests.soak.client import Answer, Choice
+from tools.serving import API_KEY, image_message
 
 SETTINGS: tuple[Any, ...] = (False, True, {"layer": 0}, {"head": 3})
 TOKENS = 24

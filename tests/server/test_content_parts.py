@@ -11,8 +11,8 @@ import pytest
 
 from tests.checkpoints import random_image
 from tests.fuzz.watch import Silent, Trap
-from tests.server.serving import SMALL, Server, image_message
 from tests.server.test_security import request, said
+from tools.serving import SMALL, Server, image_message
 
 CHAT = "/v1/chat/completions"
 SECRET = "a-secret-file-name"

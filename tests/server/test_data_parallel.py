@@ -19,7 +19,7 @@ import pytest
 
 from tests.checkpoints import random_image
 from tests.reference import reference_generate
-from tests.server.serving import API_KEY, SMALL, Server, free_port, image_message
+from tools.serving import API_KEY, SMALL, Server, free_port, image_message
 
 EAH = {"layer": 1, "relative_threshold": 1.5}
 NUM_CLIENTS = 16

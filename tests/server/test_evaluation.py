@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from eah_vllm.evaluation.scenes import ScenesTask
+from eah_vllm.evaluation.tasks.scenes import ScenesTask
 from eah_vllm.scenes.benchmark import score_captions
 from eah_vllm.scenes.world import split_scenes
-from tests.server.serving import API_KEY, Server, free_port
+from tools.serving import API_KEY, Server, free_port
 
 N = 6
 SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5"]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from eah_vllm.evaluation.yes_no import says_no
+from eah_vllm.evaluation.count.yes_no import says_no
 from eah_vllm.scenes.world import split_scenes
-from tests.server.serving import API_KEY, Server
 from tests.unit.coco_case import CATEGORIES, image_name, make_coco
 from tests.unit.independent_chair import IndependentChair
+from tools.serving import API_KEY, Server
 
 N = 4
 SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5", "--no-controls"]

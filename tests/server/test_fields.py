@@ -15,7 +15,7 @@ import pytest
 
 from tests.checkpoints import random_image
 from tests.lora import make_lora
-from tests.server.serving import SMALL, Server, image_message
+from tools.serving import SMALL, Server, image_message
 
 EAH = {"layer": 1, "relative_threshold": 1.5}
 REPORT = EAH | {"report": True}

@@ -18,8 +18,8 @@ from tests.fuzz.run import one, prepare, run
 from tests.fuzz.schema import check_schema
 from tests.fuzz.target import Target
 from tests.fuzz.watch import Silent, Trap, log_violations
-from tests.server.serving import Server
 from tests.soak.server import FEW_KERNELS
+from tools.serving import Server
 
 COUNT, EXAMPLES = 250, 2
 

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from tests.checkpoints import random_image
 from tests.engine.driver import ROOT
 from tests.reference import reference_generate
-from tests.server.serving import SMALL, Server, image_message
+from tools.serving import SMALL, Server, image_message
 
 EAH = {"layer": 1, "relative_threshold": 1.5}
 CHAT_PROMPT = "USER: <image>\nPlease describe this image in detail. ASSISTANT:"

@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from tests.checkpoints import random_image
-from tests.server.serving import API_KEY, SMALL, Server, image_message
+from tools.serving import API_KEY, SMALL, Server, image_message
 
 EAH: dict[str, Any] = {"layer": 1, "relative_threshold": 1.5}
 XARGS: dict[str, Any] = {"eah": 1, "eah_layer": 1, "eah_relative_threshold": 1.5}

@@ -12,7 +12,7 @@ import pytest
 from tests.checkpoints import ALTERNATING_WINDOW, make_llava, random_image
 from tests.engine.compare import largest_difference
 from tests.reference import reference_generate
-from tests.server.serving import SMALL, Server, image_message
+from tools.serving import SMALL, Server, image_message
 
 QUESTION = "Please describe this image in detail. Is there a small brown dog near the blue bench?"
 CHAT_PROMPT = f"USER: <image>\n{QUESTION} ASSISTANT:"

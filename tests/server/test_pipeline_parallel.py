@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkpoints import Geometry, make_llava, random_image
 from tests.reference import reference_generate
-from tests.server.serving import SMALL, Server, image_message
+from tools.serving import SMALL, Server, image_message
 
 QUESTION = "Please describe this image in detail."
 CHAT_PROMPT = f"USER: <image>\n{QUESTION} ASSISTANT:"

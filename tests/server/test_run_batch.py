@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.checkpoints import random_image
-from tests.server.serving import SMALL, image_message
+from tools.serving import SMALL, image_message
 
 FLAT = {"eah": 1, "eah_layer": 1, "eah_relative_threshold": 1.5}
 ASKS: dict[str, dict[str, Any]] = {

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from tests.checkpoints import random_image
-from tests.server.serving import API_KEY, SMALL, Server, image_message
 from tests.unit.test_fetch import HTTPServer, send
+from tools.serving import API_KEY, SMALL, Server, image_message
 
 LIMITS = {"body_bytes": 2_000_000, "image_pixels": 40_000, "request_pixels": 60_000}
 ADDITIONAL = json.dumps({"eah": {"prefix_reuse": True}, "eah_http": LIMITS})

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.checkpoints import random_image
-from tests.server.serving import image_message
+from tools.serving import image_message
 
 NUM_IMAGES = 4
 QUESTIONS = (

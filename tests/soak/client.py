@@ -9,9 +9,9 @@ from typing import Any
 
 import openai
 
-from tests.server.serving import API_KEY, Server
 from tests.soak.asks import Ask, Sending, body_fields
 from tests.soak.server import NAME
+from tools.serving import API_KEY, Server
 
 TOP_LOGPROBS = 20
 

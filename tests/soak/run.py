@@ -7,12 +7,12 @@ import random
 import time
 from collections.abc import Sequence
 
-from tests.server.serving import Server
 from tests.soak.asks import Ask, alone, make_asks, make_plan
 from tests.soak.client import Answer, send_all
 from tests.soak.counts import left_over, miscounts
 from tests.soak.result import Soak, add_distances, check_alone
 from tests.soak.server import InspectedServer
+from tools.serving import Server
 
 MAX_GROWTH = 50.0
 """MiB, after the warm-up."""

@@ -14,7 +14,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.engine.driver import ROOT
-from tests.server.serving import SMALL, Server
+from tools.serving import SMALL, Server
 
 NAME = "tiny"
 # Room for about 750 tokens and six requests: at concurrency 8 some wait, and some are preempted.

@@ -10,12 +10,12 @@ from typing import Any
 
 from PIL import Image
 
-from eah_vllm.evaluation.answers import AnswerFile
-from eah_vllm.evaluation.asking import Server
-from eah_vllm.evaluation.chair_counts import ReadCaption, tally_captions
-from eah_vllm.evaluation.setting import Setting
+from eah_vllm.evaluation.ask.answers import AnswerFile
+from eah_vllm.evaluation.ask.asking import Server
+from eah_vllm.evaluation.ask.setting import Setting
+from eah_vllm.evaluation.count.chair_counts import ReadCaption, tally_captions
+from eah_vllm.evaluation.count.yes_no import tally_yes_no
 from eah_vllm.evaluation.task import Answer, Question, Tally, Task
-from eah_vllm.evaluation.yes_no import tally_yes_no
 
 PRESENT = frozenset({"cat", "dog"})
 NOUN = re.compile(r"\b(cat|dog|car)\b")

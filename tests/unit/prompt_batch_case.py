@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from eah_vllm.eah import choose_heads
-from eah_vllm.head_shards import HeadShards
+from eah_vllm.method.eah import choose_heads
+from eah_vllm.method.prompt_batch import PrefillSlice, PromptBatch
+from eah_vllm.method.shards import HeadShards
+from eah_vllm.method.spans import ImageSpan
 from eah_vllm.options import EAHOptions
-from eah_vllm.prompt_batch import PrefillSlice, PromptBatch
-from eah_vllm.request_state import RequestState
 from eah_vllm.settings import ModelShape, resolve
-from eah_vllm.spans import ImageSpan
+from eah_vllm.worker.request_state import RequestState
 from tests.unit.attention_cases import random_qkv
 
 HEADS, KV_HEADS, HEAD_DIM = 8, 4, 16

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from eah_vllm_server.http_limits import HTTPLimits
-from eah_vllm_server.media.image_io import CheckedImageIO
-from eah_vllm_server.media.pixel_budget import PixelBudget
+from eah_vllm_server.hardening.limits import HTTPLimits
+from eah_vllm_server.hardening.media.image_io import CheckedImageIO
+from eah_vllm_server.hardening.media.pixel_budget import PixelBudget
 from PIL import Image
 from vllm.multimodal.media import MediaWithBytes
 from vllm.multimodal.media.image import ImageMediaIO

@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 
 import pytest
-from eah_vllm_server.media.addresses import URLRefused, check_address, check_url, is_public, plain_address
+from eah_vllm_server.hardening.media.addresses import URLRefused, check_address, check_url, is_public, plain_address
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "93.184.215.14", "2606:4700:4700::1111", "::ffff:8.8.8.8"]
 NOT_PUBLIC = [

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from eah_vllm_server.edge.anthropic_errors import AnthropicErrors
-from eah_vllm_server.edge.body_limit import BodyLimit
+from eah_vllm_server.anthropic_errors import AnthropicErrors
+from eah_vllm_server.hardening.edge.body_limit import BodyLimit
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eah_vllm.attention import broadcast_attention, head_query_key
+from eah_vllm.method.attention import broadcast_attention, head_query_key
 from tests import naive
 from tests.unit.attention_cases import (
     ENGINE_DTYPES,

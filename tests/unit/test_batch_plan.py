@@ -8,11 +8,11 @@ from typing import NoReturn
 
 import pytest
 
-from eah_vllm.batch_plan import NO_WORK, BatchPlan, plan_batch
+from eah_vllm.method.spans import ImageSpan
 from eah_vllm.options import EAHOptions
-from eah_vllm.request_state import RequestState, RequestTable
 from eah_vllm.settings import EAHSettings, ModelShape, resolve
-from eah_vllm.spans import ImageSpan
+from eah_vllm.worker.batch_plan import NO_WORK, BatchPlan, plan_batch
+from eah_vllm.worker.request_state import RequestState, RequestTable
 
 SETTINGS = resolve(EAHOptions(layer=[1, 2]), EAHOptions(), ModelShape(4, 8))
 

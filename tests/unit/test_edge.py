@@ -8,11 +8,11 @@ from argparse import Namespace
 from typing import Any
 
 import pytest
-from eah_vllm_server.edge.answer_headers import AnswerHeaders
-from eah_vllm_server.edge.api_key import OPEN_PATHS, KeyForEveryPath
-from eah_vllm_server.edge.body_limit import BodyLimit
-from eah_vllm_server.http_limits import HTTPLimits, read_limits
-from eah_vllm_server.media.uuids import bind_uuids
+from eah_vllm_server.hardening.edge.answer_headers import AnswerHeaders
+from eah_vllm_server.hardening.edge.api_key import OPEN_PATHS, KeyForEveryPath
+from eah_vllm_server.hardening.edge.body_limit import BodyLimit
+from eah_vllm_server.hardening.limits import HTTPLimits, read_limits
+from eah_vllm_server.media_uuids import bind_uuids
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.types import ASGIApp, Message

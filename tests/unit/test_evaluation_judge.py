@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from eah_vllm.evaluation.answers import AnswerFile
-from eah_vllm.evaluation.judge import main
-from eah_vllm.evaluation.judged import read_scores
+from eah_vllm.evaluation.ask.answers import AnswerFile
 from eah_vllm.evaluation.task import Answer
+from eah_vllm.evaluation.tasks.judge import main
+from eah_vllm.evaluation.tasks.judged import read_scores
 from eah_vllm.scenes.vocabulary import NAMES
 from eah_vllm.scenes.world import Scene, split_scenes
 from tests.judge_server import JudgeServer, score, truthful

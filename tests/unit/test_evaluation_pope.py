@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from eah_vllm.evaluation.pope import PopeTask, split_of
-from eah_vllm.evaluation.statistics import measure
+from eah_vllm.evaluation.count.statistics import measure
 from eah_vllm.evaluation.task import Answer, Tally, TaskError
+from eah_vllm.evaluation.tasks.pope import PopeTask, split_of
 from tests.unit.coco_case import image_name
 
 SPLITS = ("random", "popular", "adversarial")

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from eah_vllm.evaluation.plots import Cell, heat_map, svg
-from eah_vllm.evaluation.report import write_report
-from eah_vllm.evaluation.report_examples import SHOWN, draw_examples
-from eah_vllm.evaluation.report_tables import Figure, figure, heads_used, said, spoken
-from eah_vllm.evaluation.setting import Setting, make_setting, parse_setting
-from eah_vllm.evaluation.summary import summarize
+from eah_vllm.evaluation.ask.setting import Setting, make_setting, parse_setting
+from eah_vllm.evaluation.count.summary import summarize
+from eah_vllm.evaluation.count.verdict import verdict
+from eah_vllm.evaluation.report.examples import SHOWN, draw_examples
+from eah_vllm.evaluation.report.page import write_report
+from eah_vllm.evaluation.report.plots import Cell, heat_map, svg
+from eah_vllm.evaluation.report.tables import Figure, figure, heads_used, said, spoken
 from eah_vllm.evaluation.task import Answer
-from eah_vllm.evaluation.verdict import verdict
 from tests.unit.evaluation_case import AWAY, RIGHT, SILENT, WRONG, WordTask, answer_file, saying, store
 
 OFF, ON = make_setting(None), parse_setting("layer=1,relative_threshold=1.5")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eah_vllm.evaluation.answers import AnswerFile, RunError
-from eah_vllm.evaluation.setting import Setting, SettingError, controls, fixed_heads, make_setting, parse_setting
+from eah_vllm.evaluation.ask.answers import AnswerFile, RunError
+from eah_vllm.evaluation.ask.setting import Setting, SettingError, controls, fixed_heads, make_setting, parse_setting
 from eah_vllm.evaluation.task import Answer
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eah_vllm.evaluation.chair_counts import ReadCaption, tally_captions
-from eah_vllm.evaluation.setting import make_setting, parse_setting
-from eah_vllm.evaluation.statistics import changes, difference, interval, mean_of, measure, spread
+from eah_vllm.evaluation.ask.setting import make_setting, parse_setting
+from eah_vllm.evaluation.count.chair_counts import ReadCaption, tally_captions
+from eah_vllm.evaluation.count.statistics import changes, difference, interval, mean_of, measure, spread
+from eah_vllm.evaluation.count.verdict import verdict
+from eah_vllm.evaluation.count.yes_no import says_no, tally_yes_no
 from eah_vllm.evaluation.task import Tally
-from eah_vllm.evaluation.verdict import verdict
-from eah_vllm.evaluation.yes_no import says_no, tally_yes_no
 
 
 def figures(tally: Tally) -> dict[str, float | None]:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eah_vllm.evaluation import sweep_command
-from eah_vllm.evaluation.asking import AskError
-from eah_vllm.evaluation.setting import SettingError, make_setting, parse_setting
-from eah_vllm.evaluation.statistics import Interval
-from eah_vllm.evaluation.subset import Subset, deal
-from eah_vllm.evaluation.sweep import Measured, Place, choose, drop_hopeless, grid
-from eah_vllm.evaluation.sweep_command import run_sweep
+from eah_vllm.evaluation.ask.asking import AskError
+from eah_vllm.evaluation.ask.setting import SettingError, make_setting, parse_setting
+from eah_vllm.evaluation.count.statistics import Interval
+from eah_vllm.evaluation.sweep import command
+from eah_vllm.evaluation.sweep.cells import Measured, Place, choose, drop_hopeless, grid
+from eah_vllm.evaluation.sweep.command import run_sweep
 from eah_vllm.evaluation.task import Answer, TaskError
+from eah_vllm.evaluation.tasks.subset import Subset, deal
 from eah_vllm.options import EngineDefaults
 from tests.unit.evaluation_case import AWAY, RIGHT, SILENT, WRONG, WordTask, answer_file, saying, store
 
@@ -237,11 +237,11 @@ def test_too_few_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "layers"), [("0-2,5", [0, 1, 2, 5]), ("3", [3])])
 def test_layers_on_the_command_line(text: str, layers: list[int]) -> None:
-    assert sweep_command._indices(text) == layers
+    assert command._indices(text) == layers
 
 
 @pytest.mark.parametrize("text", ["4-2", "a", "1,,2", "-1"])
 def test_layers_that_cannot_be_read(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        sweep_command.main(["scenes", "--base-url", "x", "--model", "m", "--out", str(tmp_path), f"--layers={text}"])
+        command.main(["scenes", "--base-url", "x", "--model", "m", "--out", str(tmp_path), f"--layers={text}"])
     assert "neither a layer nor a range" in capsys.readouterr().err

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from eah_vllm.evaluation.answers import AnswerFile
-from eah_vllm.evaluation.chair import ChairTask
-from eah_vllm.evaluation.chair_words import load_words
+from eah_vllm.evaluation.ask.answers import AnswerFile
+from eah_vllm.evaluation.ask.setting import make_setting
 from eah_vllm.evaluation.command import add_tasks, run
-from eah_vllm.evaluation.report_examples import draw_examples
-from eah_vllm.evaluation.setting import make_setting
-from eah_vllm.evaluation.subset import Subset
+from eah_vllm.evaluation.report.examples import draw_examples
 from eah_vllm.evaluation.task import Answer
+from eah_vllm.evaluation.tasks.chair import ChairTask
+from eah_vllm.evaluation.tasks.chair_words import load_words
+from eah_vllm.evaluation.tasks.subset import Subset
 from tests.unit.coco_case import make_coco
 from tests.unit.evaluation_case import AWAY
 

@@ -12,8 +12,8 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from eah_vllm_server.media.addresses import URLRefused
-from eah_vllm_server.media.fetch import MAX_REDIRECTS, FetchFailed, FetchRules, fetch
+from eah_vllm_server.hardening.media.addresses import URLRefused
+from eah_vllm_server.hardening.media.fetch import MAX_REDIRECTS, FetchFailed, FetchRules, fetch
 
 LOOPBACK = (ip_network("127.0.0.1/32"), ip_network("::1/128"))
 PICTURE = b"not a picture, but nobody looks here" * 100

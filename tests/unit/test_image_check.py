@@ -8,9 +8,9 @@ import zlib
 from typing import Any
 
 import pytest
-from eah_vllm_server.http_limits import HTTPLimits
-from eah_vllm_server.media.image_check import ImageRefused, check_image
-from eah_vllm_server.media.pixel_budget import PixelBudget
+from eah_vllm_server.hardening.limits import HTTPLimits
+from eah_vllm_server.hardening.media.image_check import ImageRefused, check_image
+from eah_vllm_server.hardening.media.pixel_budget import PixelBudget
 from PIL import Image
 
 LIMITS = HTTPLimits()

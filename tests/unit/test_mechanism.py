@@ -11,15 +11,15 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from eah_vllm.evaluation.correlation import _of, _ranks, partial_spearman, point_biserial, spearman
-from eah_vllm.evaluation.mechanism import kept_captions, measure, thresholds_of
-from eah_vllm.evaluation.scenes import CAPTION_TOKENS, ScenesTask
-from eah_vllm.evaluation.sink_maps import Seen, image_columns, look
+from eah_vllm.evaluation.count.correlation import _of, _ranks, partial_spearman, point_biserial, spearman
+from eah_vllm.evaluation.mechanism.claim import kept_captions, measure, thresholds_of
+from eah_vllm.evaluation.mechanism.sink_maps import Seen, image_columns, look
+from eah_vllm.evaluation.tasks.scenes import CAPTION_TOKENS, ScenesTask
+from eah_vllm.method.sinks import count_sinks
 from eah_vllm.scenes import MODEL_PATH
 from eah_vllm.scenes.captions import CAPTION_REQUEST
 from eah_vllm.scenes.tokenizer import EOS_ID, image_prompt
 from eah_vllm.scenes.world import make_scene
-from eah_vllm.sinks import count_sinks
 from tests import naive
 from tests.reference import reference_generate
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from eah_vllm_server.http_limits import HTTPLimits
-from eah_vllm_server.media.connector import install_media_connector
-from eah_vllm_server.media.pixel_budget import REQUEST_BUDGET, PixelBudget
+from eah_vllm_server.hardening.limits import HTTPLimits
+from eah_vllm_server.hardening.media.connector import install_media_connector
+from eah_vllm_server.hardening.media.pixel_budget import REQUEST_BUDGET, PixelBudget
 from PIL import Image
 from vllm.exceptions import VLLMUnprocessableEntityError, VLLMValidationError
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector

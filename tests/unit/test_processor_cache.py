@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eah_vllm_server.media.processor_cache import send_pictures_each_time
+from eah_vllm_server.processor_cache import send_pictures_each_time
 from vllm.engine.arg_utils import EngineArgs
 from vllm.renderers import ChatParams, renderer_from_config
 
 from tests.checkpoints import random_image
-from tests.server.serving import image_message
+from tools.serving import image_message
 
 
 @pytest.fixture(scope="module")

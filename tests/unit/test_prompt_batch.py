@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from eah_vllm.attention import broadcast_attention
+from eah_vllm.method.attention import broadcast_attention
 from tests import naive
 from tests.unit.attention_cases import random_qkv
 from tests.unit.prompt_batch_case import HEAD_DIM, HEADS, KV_HEADS, LENGTHS, SCALE, prompts, run

@@ -2,8 +2,8 @@
 
 import torch
 
-from eah_vllm.prefix_records import PrefixRecords, prefix_key
-from eah_vllm.recorded_heads import RecordedHeads
+from eah_vllm.reuse.prefix_records import PrefixRecords, prefix_key
+from eah_vllm.reuse.recorded_heads import RecordedHeads
 
 
 def test_a_prefix_keeps_its_record_until_it_is_forgotten() -> None:

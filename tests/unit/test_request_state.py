@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from eah_vllm.intervention import Intervention
+from eah_vllm.method.spans import ImageSpan
 from eah_vllm.options import EAHOptions
-from eah_vllm.request_state import LayerOutcome, RequestState
 from eah_vllm.settings import ModelShape, resolve
-from eah_vllm.spans import ImageSpan
+from eah_vllm.worker.intervention import Intervention
+from eah_vllm.worker.request_state import LayerOutcome, RequestState
 
 SHAPE = ModelShape(4, 8)
 APPLIED = {"applied": 1}

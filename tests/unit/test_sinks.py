@@ -7,7 +7,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from eah_vllm.sinks import causal_attention_rows, count_sinks, mean_attention_received
+from eah_vllm.method.sinks import causal_attention_rows, count_sinks, mean_attention_received
 from tests import naive
 from tests.unit.attention_cases import AttentionCase, attention_cases, largest_storage_bytes, random_qkv
 

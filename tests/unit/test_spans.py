@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eah_vllm.spans import ImageSpan, image_spans
+from eah_vllm.method.spans import ImageSpan, image_spans
 
 Placeholder = tuple[int, int, list[bool] | None]
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from eah_vllm import sinks
-from eah_vllm.attention import broadcast_attention
-from eah_vllm.prompt_tables import COLUMNS_PER_BLOCK, ROWS_PER_BLOCK, prompt_tables
+from eah_vllm.kernels.tables import COLUMNS_PER_BLOCK, ROWS_PER_BLOCK, prompt_tables
+from eah_vllm.method import sinks
+from eah_vllm.method.attention import broadcast_attention
 from tests import naive
 from tests.unit.triton_cases import BLOCK, CASES, LENGTHS, Case
 

@@ -85,12 +85,12 @@ CASES = {
 
 def run(case: Case) -> dict[str, torch.Tensor]:
     """`received` and `output` of the kernels; output was not a number everywhere."""
-    from eah_vllm import triton_kernels
+    from eah_vllm.kernels import launch
 
     query, key, value = case.qkv()
     lengths, columns = [p.length for p in case.prompts], [p.columns for p in case.prompts]
-    tables = triton_kernels.prompt_tables(case.row_starts, lengths, columns, "cpu")
-    received = triton_kernels.attention_received(query, key, tables, case.scale)
+    tables = launch.prompt_tables(case.row_starts, lengths, columns, "cpu")
+    received = launch.attention_received(query, key, tables, case.scale)
     output = torch.full((len(query), case.num_heads, case.head_dim), float("nan"), dtype=case.dtype)
     source = torch.tensor([prompt.source or 0 for prompt in case.prompts])
     broadcast = torch.tensor([prompt.source is not None for prompt in case.prompts])
@@ -102,7 +102,7 @@ def run(case: Case) -> dict[str, torch.Tensor]:
         query, key, source, kv_source = one_query, one_key, torch.zeros_like(source), torch.zeros_like(source)
     # A column of a table, as the plugin passes them.
     source, kv_source = torch.stack((source, kv_source), dim=1).unbind(dim=1)
-    triton_kernels.broadcast_rows(query, key, source, kv_source, value, broadcast, output, tables, case.scale)
+    launch.broadcast_rows(query, key, source, kv_source, value, broadcast, output, tables, case.scale)
     return {"received": received, "output": output}
 
 

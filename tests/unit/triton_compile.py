@@ -10,10 +10,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from eah_vllm import triton_kernels
+from eah_vllm.kernels import launch
 from tests.unit.attention_cases import random_qkv
 
-KERNELS = {name: getattr(triton_kernels, name) for name in ("row_log_sum_exp", "column_sums", "mix_values")}
+KERNELS = {name: getattr(launch, name) for name in ("row_log_sum_exp", "column_sums", "mix_values")}
 TARGETS = {
     "A100": GPUTarget("cuda", 80, 32),
     "H100": GPUTarget("cuda", 90, 32),
@@ -58,12 +58,12 @@ def compile_for(target: GPUTarget, head_dim: int, dtype: torch.dtype) -> dict[st
     """Shared memory that each kernel needs."""
     recorders = {name: Recorder(kernel) for name, kernel in KERNELS.items()}
     for name, recorder in recorders.items():
-        setattr(triton_kernels, name, recorder)
+        setattr(launch, name, recorder)
     query, key, value = random_qkv(0, 9, 32, 8, head_dim, dtype)
-    tables = triton_kernels.prompt_tables([0], [9], [[1]], "cpu")
+    tables = launch.prompt_tables([0], [9], [[1]], "cpu")
     head, output = torch.zeros(1, dtype=torch.int64), torch.empty_like(query)
-    triton_kernels.attention_received(query, key, tables, 1.0)
-    triton_kernels.broadcast_rows(query, key, head, head, value, head.bool(), output, tables, 1.0)
+    launch.attention_received(query, key, tables, 1.0)
+    launch.broadcast_rows(query, key, head, head, value, head.bool(), output, tables, 1.0)
     return {name: recorder.compile(target) for name, recorder in recorders.items()}
 
 

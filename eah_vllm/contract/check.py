@@ -1,0 +1,208 @@
+"""Compares what this package uses of vLLM with what the installed vLLM has: one readable error, before anything runs.
+
+vLLM promises nothing about most of these names. A gone one would show up as a traceback from deep inside an engine,
+and a hook that vLLM no longer calls would not show up at all: requests would be answered without EAH.
+
+`python -m eah_vllm.contract` prints the verdict for whatever vLLM this Python finds, and ends with 1 if it is bad.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import filter as fnmatch_filter
+
+from eah_vllm.contract.definition import Definition
+from eah_vllm.contract.source import VllmSource, installed
+
+SUPPORTED = ((0, 32), (0, 34))
+"""First vLLM that is supported, and first that is not; `pyproject.toml` says the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name of vLLM and what we rely on. All lists are one string, as they would be written in code."""
+
+    module: str
+    name: str
+    why: str
+    calls: str | None = None
+    """Arguments that we give it, `x` by position and `x=` by keyword; whatever else it takes must have a default."""
+    overrides: str | None = None
+    """The parameters of a method that ours replaces, exactly; `...` at the end when ours takes any further ones."""
+    fields: str = ""
+    """Attributes (also properties) that we read or set on it."""
+    reads: str = ""
+    """Names that its body must mention: so we know that vLLM still calls our hook, or looks at what we set."""
+    closed: str = ""
+    """`pattern: a b`: members that match the pattern are a and b and no others, since we override exactly these."""
+    code: str = ""
+    """An expression that its body must hold, as `ast.unparse` writes it: what a name alone would not tell."""
+    equals: str | None = None
+    """Its value, a string constant."""
+    awaited: bool = False
+    """It is `async def`, since we await it."""
+    part: str = ""
+    """The runner or platform that alone needs it: "V1", "V2", "CPU" or "GPU"."""
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}" if self.name else self.module
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A name that is not as expected."""
+
+    name: Name
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        of = f", {self.name.part}" if self.name.part else ""
+        return f"{self.name}: expected {self.expected}, found {self.found} (used for: {self.name.why}{of})"
+
+
+class ContractError(RuntimeError):
+    """The installed vLLM is not one that this package can work with."""
+
+
+def supported_range() -> str:
+    """As a package requirement says it."""
+    (first, next_), (below, below_next) = SUPPORTED
+    return f">={first}.{next_},<{below}.{below_next}"
+
+
+def installed_version(source: VllmSource) -> str:
+    """Of the vLLM whose source this is, "unknown" if it does not say."""
+    value = source.find("vllm._version", "__version__")
+    return value.constant() or "unknown" if value is not None else "unknown"
+
+
+def broken_names(names: Sequence[Name], source: VllmSource) -> list[Broken]:
+    """Those that are not as expected."""
+    return [Broken(name, *difference) for name in names if (difference := _difference(name, source)) is not None]
+
+
+def verdict(broken: Sequence[Broken], version: str) -> str:
+    """What is wrong, a line each, and what to do about it."""
+    from eah_vllm import __version__
+
+    lines = [f"eah_vllm {__version__} does not fit the installed vLLM {version}:", *(f"- {item}" for item in broken)]
+    way_out = f"Supported is vllm{supported_range()}. Install one that fits, or run plain vLLM with EAH_DISABLE=1."
+    return "\n".join([*lines, way_out])
+
+
+def check(names: Sequence[Name]) -> None:
+    """Refuse to run on a vLLM that is not as expected; warn about one that nobody has tried.
+
+    Raises:
+        ContractError: names every difference.
+    """
+    source = installed()
+    version = installed_version(source)
+    broken = broken_names(names, source)
+    if broken:
+        raise ContractError(verdict(broken, version))
+    if not _is_supported(version):
+        logging.getLogger("vllm.eah").warning(
+            "EAH: vLLM %s is not one of the tested %s; every name that EAH uses is there.", version, supported_range()
+        )
+
+
+def _is_supported(version: str) -> bool:
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and SUPPORTED[0] <= (int(numbers[1]), int(numbers[2])) < SUPPORTED[1]
+
+
+def _difference(name: Name, source: VllmSource) -> tuple[str, str] | None:
+    """What was expected and what is there, None when they agree."""
+    if not source.has_module(name.module):
+        return "this name", f"no module {name.module}"
+    found = source.find(name.module, name.name)
+    if found is None:
+        return "this name", "nothing of this name"
+    expected = (
+        _call_difference(name, found, source)
+        or _override_difference(name, found)
+        or _member_difference(name, found, source)
+    )
+    if expected is not None:
+        return expected
+    unread = set(name.reads.split()) - found.mentions() if name.reads else set()
+    if unread:
+        return f"code that mentions {' and '.join(sorted(unread))}", "none"
+    if name.code and name.code not in found.code():
+        return f"code with {name.code}", "none"
+    if name.equals is not None and found.constant() != name.equals:
+        return repr(name.equals), repr(found.constant())
+    return None
+
+
+def _call_difference(name: Name, found: Definition, source: VllmSource) -> tuple[str, str] | None:
+    if name.awaited and not found.is_async:
+        return "async def", "none"
+    if name.calls is None:
+        return None
+    function = source.member(found, "__init__") or found
+    if not function.is_function:
+        return "a function", "none"
+    parameters = function.parameters()
+    names = [parameter.name for parameter in parameters]
+    given = _listed(name.calls)
+    stars = [arg for arg in given if arg.startswith("*")]
+    by_keyword = [arg.removesuffix("=") for arg in given if arg.endswith("=")]
+    by_position = [arg for arg in given if not arg.endswith("=") and arg not in stars]
+    fits = [parameter.name for parameter in parameters if parameter.by_position][: len(by_position)] == by_position
+    fits = fits and set(stars) <= set(names)
+    fits = fits and (set(by_keyword) <= set(names) or any(item.startswith("**") for item in names))
+    lacking = [item.name for item in parameters if item.required and item.name not in by_position + by_keyword]
+    if fits and not lacking:
+        return None
+    also = f", which also needs {' and '.join(lacking)}" if lacking else ""
+    return f"that it can be called as ({name.calls})", f"({', '.join(names)}){also}"
+
+
+def _override_difference(name: Name, found: Definition) -> tuple[str, str] | None:
+    if name.overrides is None:
+        return None
+    if not found.is_function:
+        return "a method", "none"
+    expected = _listed(name.overrides)
+    names = [parameter.name for parameter in found.parameters()]
+    same = names[: len(expected) - 1] == expected[:-1] if expected[-1:] == ["..."] else names == expected
+    return None if same else (f"the parameters ({name.overrides})", f"({', '.join(names)})")
+
+
+def _listed(arguments: str) -> list[str]:
+    return [arg.strip() for arg in arguments.split(",") if arg.strip()]
+
+
+def _member_difference(name: Name, found: Definition, source: VllmSource) -> tuple[str, str] | None:
+    for field in name.fields.split():
+        member = source.member(found, field)
+        if member is None or member.is_function:
+            return f"an attribute {field}", "none" if member is None else f"a method {field}"
+    pattern, _, allowed = name.closed.partition(":")
+    members = set(fnmatch_filter(source.member_names(found), pattern)) if pattern else set()
+    if members != set(allowed.split()):
+        return f"{pattern} to be {allowed.strip()}", " ".join(sorted(members)) or "none"
+    return None
+
+
+def main(names: Sequence[Name]) -> None:
+    """Print the verdict for the installed vLLM; exit status 1 if it is broken."""
+    source = installed()
+    version, broken = installed_version(source), broken_names(names, source)
+    parts = {part: sum(name.part == part for name in names) for part in ("V1", "V2", "CPU", "GPU")}
+    counts = ", ".join(f"{number} only for {part}" for part, number in parts.items())
+    sys.stdout.write(f"vLLM {version}, supported {supported_range()}\n")
+    sys.stdout.write(f"{len(names)} names checked in vLLM's source ({counts}), none left out\n")
+    sys.stdout.write(f"{verdict(broken, version) if broken else 'all as expected'}\n")
+    sys.exit(1 if broken else 0)
+
+
+if __name__ == "__main__":
+    from eah_vllm.contract.names import NAMES
+
+    main(NAMES)

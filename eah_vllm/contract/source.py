@@ -1,0 +1,184 @@
+"""Reads what vLLM's source defines, without importing it: a check must not load what this process will not use.
+
+Found is what the text shows: classes, functions, assignments, imports from vLLM, members of a class and of its bases
+in vLLM, and attributes that a method sets on `self`. Only the classes and functions asked for are parsed.
+"""
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+
+from eah_vllm.contract.definition import Definition
+
+
+class VllmSource:
+    """The source files of one vLLM."""
+
+    def __init__(self, root: Path) -> None:
+        """`root` is the folder of the package `vllm`."""
+        self._root = root
+        self._texts: dict[str, str] = {}
+        self._found: dict[tuple[str, str], Definition | None] = {}
+        self._modules: dict[str, tuple[dict[str, ast.AST], dict[str, tuple[str, str]]]] = {}
+
+    def has_module(self, module: str) -> bool:
+        """Whether there is a source file for it."""
+        return self._path(module) is not None
+
+    def find(self, module: str, qualified_name: str) -> Definition | None:
+        """`Class.member`, `Class` or `function`, wherever vLLM defines what `module` shows under that name.
+
+        "" is the module as a whole.
+        """
+        if not qualified_name:
+            return Definition(module, ast.parse(self._text(module)))
+        owner, _, member = qualified_name.partition(".")
+        block = _block(self._text(module), owner) if member else None
+        node = _parsed(_block(block, member, indent=4)) if block is not None else None
+        if node is not None:
+            return Definition(module, node, True)
+        found = self._top_level(module, owner)
+        return self.member(found, member) if found is not None and member else found
+
+    def member(self, of: Definition, name: str) -> Definition | None:
+        """Of a class or of its bases, as far as these are vLLM's."""
+        if not isinstance(of.node, ast.ClassDef):
+            return None
+        node = dict(_defined(of.node.body)).get(name) or next(_set_on_self(of.node, name), None)
+        if node is not None:
+            return Definition(of.module, node, True)
+        inherited = (self.member(base, name) for base in self._bases(of))
+        return next((found for found in inherited if found is not None), None)
+
+    def member_names(self, of: Definition) -> set[str]:
+        """Members of a class and its bases, without those set on `self`."""
+        own = {name for name, _ in _defined(of.node.body)} if isinstance(of.node, ast.ClassDef) else set()
+        return own.union(*(self.member_names(base) for base in self._bases(of)))
+
+    def _bases(self, of: Definition) -> Iterator[Definition]:
+        for base in of.node.bases if isinstance(of.node, ast.ClassDef) else ():
+            name = base.value if isinstance(base, ast.Subscript) else base
+            found = self._top_level(of.module, name.id) if isinstance(name, ast.Name) else None
+            if found is not None:
+                yield found
+
+    def _path(self, module: str) -> Path | None:
+        path = self._root.joinpath(*module.split(".")[1:])
+        return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+    def _text(self, module: str) -> str:
+        if module not in self._texts:
+            path = self._path(module)
+            self._texts[module] = path.read_text(encoding="utf-8") if path is not None else ""
+        return self._texts[module]
+
+    def _top_level(self, module: str, name: str) -> Definition | None:
+        if (module, name) not in self._found:
+            node = _parsed(_block(self._text(module), name))
+            self._found[module, name] = Definition(module, node) if node is not None else self._shown(module, name)
+        return self._found[module, name]
+
+    def _shown(self, module: str, name: str) -> Definition | None:
+        """What is assigned or imported under that name, or comes by a `from ... import *`."""
+        if module not in self._modules:
+            body, path = ast.parse(self._text(module)).body, self._path(module)
+            package = module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
+            self._modules[module] = dict(_defined(body)), dict(_imported(body, package))
+        defined, imported = self._modules[module]
+        if name in defined:
+            return Definition(module, defined[name])
+        if name in imported:
+            return self._top_level(*imported[name])
+        stars = (self._top_level(other, name) for other, imported_name in imported.values() if imported_name == "*")
+        return next((found for found in stars if found is not None), None)
+
+
+def installed() -> VllmSource:
+    """The vLLM that `import vllm` would give.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    spec = find_spec("vllm")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError("vLLM is not installed", name="vllm")
+    return VllmSource(Path(next(iter(spec.submodule_search_locations))))
+
+
+def _block(text: str, name: str, indent: int = 0) -> str | None:
+    """The text of the class or function of that name, so that no more is parsed: vLLM has files of 7,000 lines.
+
+    The last one of that name: those before it are overloads.
+    """
+    margin = "\n" + " " * indent
+    heads = (f"{margin}{keyword} {name}" for keyword in ("class", "def", "async def"))
+    start = max(_rfind_word(text, head) for head in heads)
+    if start < 0:
+        return None
+    # It ends where a line has no deeper margin.
+    stop = re.compile(rf"^ {{0,{indent}}}[^\s#)]", re.MULTILINE).search(text, start + len(margin) + 1)
+    decorators = start
+    while text.startswith(margin + "@", above := text.rfind("\n", 0, decorators)):
+        decorators = above
+    return dedent(text[decorators : stop.start() if stop else None])
+
+
+def _rfind_word(text: str, word: str) -> int:
+    """Where the word stands last, if not as the beginning of a longer one, nor as the setter of a property."""
+    at = len(text)
+    while (at := text.rfind(word, 0, at)) >= 0:
+        longer = text[at + len(word) : at + len(word) + 1]
+        if not (longer.isalnum() or longer == "_" or text[:at].endswith(".setter")):
+            break
+    return at
+
+
+def _parsed(block: str | None) -> ast.AST | None:
+    try:
+        return ast.parse(block).body[0] if block is not None else None
+    except SyntaxError:  # a string in it has a line without margin: then the whole file must be parsed
+        return None
+
+
+def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """The statements of a module or class, also those under `if` and `try`."""
+    for statement in body:
+        yield statement
+        if isinstance(statement, ast.If | ast.Try | ast.ExceptHandler):
+            for part in ("body", "handlers", "orelse", "finalbody"):
+                yield from _statements(getattr(statement, part, ()))
+
+
+def _defined(body: Iterable[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
+    for statement in _statements(body):
+        match statement:
+            case ast.FunctionDef(decorator_list=[ast.Attribute(attr="setter")]):
+                pass  # it has the name of the property, whose getter says how it is read
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                yield name, statement
+            case ast.Assign(targets=targets):
+                yield from ((target.id, statement) for target in targets if isinstance(target, ast.Name))
+            case ast.AnnAssign(target=ast.Name(id=name)):
+                yield name, statement
+
+
+def _imported(body: Iterable[ast.AST], package: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Name here -> module and name there, of what is imported from vLLM."""
+    for statement in _statements(body):
+        if isinstance(statement, ast.ImportFrom):
+            above = package.rsplit(".", statement.level - 1)[0] if statement.level else ""
+            module = ".".join(part for part in (above, statement.module) if part)
+            if module.split(".")[0] == "vllm":
+                for alias in statement.names:
+                    key = f"* of {module}" if alias.name == "*" else alias.asname or alias.name
+                    yield key, (module, alias.name)
+
+
+def _set_on_self(node: ast.ClassDef, name: str) -> Iterator[ast.AST]:
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Attribute(value=ast.Name(id="self"), attr=attribute, ctx=ast.Store()) if attribute == name:
+                yield inner

@@ -1,9 +1,0 @@
-"""vLLM's CPU worker with EAH."""
-
-from vllm.v1.worker.cpu_worker import CPUWorker
-
-from eah_vllm.worker import EAHWorkerMixin
-
-
-class EAHCPUWorker(EAHWorkerMixin, CPUWorker):
-    """Chosen by the config hook on CPU platforms."""

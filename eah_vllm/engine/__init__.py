@@ -1,0 +1,1 @@
+"""Where vLLM calls us: the only room that imports vLLM."""

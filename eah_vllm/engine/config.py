@@ -1,0 +1,137 @@
+"""What an engine's configuration says of EAH, and vLLM's hook that adapts or refuses the configuration at start."""
+
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from vllm.config import ModelConfig, VllmConfig
+from vllm.logger import init_logger
+from vllm.model_executor.models.config import VerifyAndUpdateConfig
+from vllm.platforms import current_platform
+
+from eah_vllm import __version__
+from eah_vllm.engine.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
+from eah_vllm.options import EAHOptions, EngineDefaults, OptionError
+from eah_vllm.settings import METHOD_VERSION, ModelShape, resolve
+
+logger = init_logger(__name__)
+Options = TypeVar("Options", bound=EAHOptions)
+
+
+def model_shape(model_config: ModelConfig) -> ModelShape:
+    """Decoder layers and query heads of the language model, over all ranks."""
+    text_config = model_config.hf_text_config
+    return ModelShape(text_config.num_hidden_layers, text_config.num_attention_heads)
+
+
+def engine_settings(vllm_config: VllmConfig) -> EngineDefaults:
+    """`--additional-config '{"eah": {...}}'`.
+
+    Raises:
+        ValueError: an unknown field or a bad value, naming it.
+    """
+    additional: Any = vllm_config.additional_config
+    fields = additional.get("eah", {}) if isinstance(additional, dict) else {}
+    return _read(EngineDefaults, fields, "--additional-config eah")
+
+
+def engine_defaults(vllm_config: VllmConfig) -> EAHOptions:
+    """The server's option defaults, over those that the checkpoint carries in its `config.json` (field `eah`)."""
+    fields = getattr(vllm_config.model_config.hf_config, "eah", {})
+    return engine_settings(vllm_config).options().over(_read(EAHOptions, fields, "the checkpoint's config.json: eah"))
+
+
+def drafting_slots(vllm_config: VllmConfig) -> int:
+    """Slots of a step that each of its requests takes beside its tokens, for drafts."""
+    speculative = vllm_config.speculative_config
+    return speculative.max_num_new_slots_for_drafting if speculative is not None else 0
+
+
+def max_whole_prompt(vllm_config: VllmConfig) -> int:
+    """Tokens of the longest prompt that a step can hold, when it holds nothing else: EAH can change no longer one."""
+    scheduler = vllm_config.scheduler_config
+    slots = scheduler.max_num_batched_tokens
+    tokens = slots if scheduler.max_num_scheduled_tokens is None else scheduler.max_num_scheduled_tokens
+    return min(tokens, slots - drafting_slots(vllm_config), vllm_config.model_config.max_model_len)
+
+
+def engine_facts(vllm_config: VllmConfig) -> dict[str, Any]:
+    """What `/v1/eah` says of the engine: its settings, and what follows from vLLM's."""
+    settings = engine_settings(vllm_config)
+    facts = {name: getattr(settings, name) for name in sorted(EngineDefaults.engine_fields())}
+    facts["chunked_prefill"] = vllm_config.scheduler_config.enable_chunked_prefill
+    return facts | {"max_whole_prompt": max_whole_prompt(vllm_config)}
+
+
+def identity(vllm_config: VllmConfig) -> str:
+    """What must be the same in all processes of one server: data-parallel engines may run on several machines."""
+    settings, defaults = engine_settings(vllm_config), engine_defaults(vllm_config)
+    return f"eah_vllm {__version__}, method {METHOD_VERSION}, {settings!r}, {defaults!r}"
+
+
+def _read(schema: type[Options], fields: Any, where: str) -> Options:
+    if not isinstance(fields, dict):
+        raise ValueError(f"{where} must be an object of options, got {fields!r}")
+    unknown = sorted(set(fields) - set(schema.model_fields))
+    if unknown:
+        raise ValueError(f"{where}.{unknown[0]}: unknown option; known are {', '.join(schema.model_fields)}")
+    try:
+        return schema(**fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = first["loc"][0] if first["loc"] else "relative_threshold"
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{where}.{field}: {message}, got {fields.get(field)!r}") from None
+
+
+class EAHConfigHook(VerifyAndUpdateConfig):
+    """Registered for every architecture that EAH supports; vLLM calls it while it checks a configuration."""
+
+    @staticmethod
+    def verify_and_update_config(vllm_config: VllmConfig) -> None:
+        """Adapt the configuration to EAH.
+
+        Raises:
+            ValueError: a feature that cannot work with EAH, naming the option to change.
+        """
+        shape = model_shape(vllm_config.model_config)
+        _check_defaults(engine_defaults(vllm_config), shape)
+        settings = engine_settings(vllm_config)
+        refuse_unsupported(vllm_config, settings)
+        if not settings.chunked_prefill:
+            _never_split(vllm_config)
+        vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
+        vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
+        runner = "V2" if vllm_config.use_v2_model_runner else "V1"
+        admission = f"eah_vllm.engine.admission:{runner}Admission_{shape.num_layers}_{shape.num_heads}"
+        processors = list(vllm_config.model_config.logits_processors or [])
+        if admission not in processors:
+            vllm_config.model_config.logits_processors = [*processors, admission]
+
+
+def _check_defaults(defaults: EAHOptions, shape: ModelShape) -> None:
+    # The `paper` preset's layer 1 must exist too, or a bare `eah: true` could never be answered.
+    try:
+        resolve(EAHOptions(), defaults, shape)
+    except OptionError as error:
+        option = f'--additional-config \'{{"eah": {{"{error.field.removeprefix("eah.")}": ...}}}}\''
+        raise ValueError(f"EAH (eah_vllm) cannot run here: default {error}; set another with {option}.") from None
+
+
+def _never_split(vllm_config: VllmConfig) -> None:
+    """Turn chunked prefill off for all requests, and make room for the longest prompt beside all that can run."""
+    scheduler, max_model_len = vllm_config.scheduler_config, vllm_config.model_config.max_model_len
+    scheduler.enable_chunked_prefill = False
+    scheduler.long_prefill_token_threshold = 0
+    # Running requests take a token each, and drafts.
+    speculative = vllm_config.speculative_config
+    drafted = speculative.num_speculative_tokens + speculative.max_num_new_slots_for_drafting if speculative else 0
+    room = max_model_len + scheduler.max_num_seqs * (1 + drafted) + drafted
+    scheduler.max_num_batched_tokens = max(scheduler.max_num_batched_tokens, room)
+    if scheduler.max_num_scheduled_tokens is not None:
+        scheduler.max_num_scheduled_tokens = max(scheduler.max_num_scheduled_tokens, room)
+    scheduler.max_num_encoder_input_tokens = max(scheduler.max_num_encoder_input_tokens, room)
+    scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, room)
+    logger.info_once(
+        "EAH: chunked prefill is off and max_num_batched_tokens is %d, as eah.chunked_prefill asks.",
+        scheduler.max_num_batched_tokens,
+    )

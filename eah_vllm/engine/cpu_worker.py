@@ -1,0 +1,9 @@
+"""vLLM's CPU worker with EAH."""
+
+from vllm.v1.worker.cpu_worker import CPUWorker
+
+from eah_vllm.engine.runner_v1 import EAHWorkerMixin
+
+
+class EAHCPUWorker(EAHWorkerMixin, CPUWorker):
+    """Chosen by the config hook on CPU platforms."""

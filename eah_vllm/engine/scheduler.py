@@ -1,0 +1,63 @@
+"""vLLM's scheduler, with EAH: its prompts are whole and its KV cache is kept apart, in the engine, for every way in."""
+
+import logging
+from typing import Any
+
+from vllm.config import VllmConfig
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler
+from vllm.v1.request import Request
+
+from eah_vllm.engine.config import engine_defaults, engine_settings, max_whole_prompt, model_shape
+from eah_vllm.engine.isolation import answer_plainly, asks_for_eah, forget_private_fields, isolate
+from eah_vllm.engine.whole_prompts import WholePromptsMixin
+from eah_vllm.reuse.prefix_records import PrefixRecords
+
+logger = logging.getLogger("vllm.eah")
+
+
+class EAHSchedulerMixin(WholePromptsMixin):
+    """Put before a scheduler class in the method resolution order."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.eah_defaults = engine_defaults(self.vllm_config)
+        self.eah_shape = model_shape(self.vllm_config.model_config)
+        self.eah_records = PrefixRecords() if engine_settings(self.vllm_config).prefix_reuse else None
+        logger.info(
+            "EAH acts on prompts of up to %d tokens, the most that a step can hold of one (max_whole_prompt); longer "
+            "ones are answered without it. max_model_len is %d; --max-num-batched-tokens moves the limit.",
+            max_whole_prompt(self.vllm_config),
+            self.vllm_config.model_config.max_model_len,
+        )
+
+    def add_request(self, request: Request) -> Any:
+        """Decide whether EAH can change the request, isolate it if so, then queue it."""
+        forget_private_fields(request)
+        if asks_for_eah(request):
+            if self.fits_into_a_step(request):
+                isolate(request, self.eah_defaults, self.eah_shape, self.eah_records)
+            else:
+                answer_plainly(request)
+        return super().add_request(request)  # type: ignore[misc]
+
+    def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:
+        """Also forget the recorded heads: the weights may have changed."""
+        if self.eah_records is not None:
+            self.eah_records.clear()
+        reset: bool = super().reset_prefix_cache(*args, **kwargs)  # type: ignore[misc]
+        return reset
+
+
+class EAHScheduler(EAHSchedulerMixin, Scheduler):
+    """vLLM's scheduler with EAH."""
+
+
+class EAHAsyncScheduler(EAHSchedulerMixin, AsyncScheduler):
+    """vLLM's asynchronous scheduler with EAH."""
+
+
+def make_scheduler(*, vllm_config: VllmConfig, **kwargs: Any) -> Scheduler:
+    """What `scheduler_cls` names: vLLM decides on asynchronous scheduling only after our config hook has run."""
+    scheduler_class = EAHAsyncScheduler if vllm_config.scheduler_config.async_scheduling else EAHScheduler
+    return scheduler_class(vllm_config=vllm_config, **kwargs)

@@ -1,0 +1,1 @@
+"""Asks a server every question, and keeps the answers."""

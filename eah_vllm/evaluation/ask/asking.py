@@ -1,0 +1,151 @@
+"""Asks every question under every setting: interleaved, some at a time, patient with a server that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import random
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+from tqdm import tqdm
+
+from eah_vllm.evaluation.ask.answers import AnswerFile
+from eah_vllm.evaluation.ask.setting import Setting
+from eah_vllm.evaluation.task import Answer, Question, Task
+
+RETRIED = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
+"""Away, too busy, or ill: it may answer later. (A time-out is a connection error.)"""
+LONGEST_PAUSE = 10.0
+
+
+class AskError(RuntimeError):
+    """The server refuses a question, or stays away; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Whom to ask.
+
+    Attributes:
+        base_url: with the version, for example `http://127.0.0.1:8000/v1`.
+        model: served name.
+        api_key: as the server wants it.
+        concurrency: requests in flight at once.
+        patience: seconds for which one question is asked again while the server is away.
+        timeout: seconds for one answer.
+        end_token_id: the token that ends a text, for settings with `end_bias`.
+    """
+
+    base_url: str
+    model: str
+    api_key: str = "EMPTY"
+    concurrency: int = 8
+    patience: float = 120.0
+    timeout: float = 600.0
+    end_token_id: int | None = None
+
+    def client(self) -> openai.AsyncOpenAI:
+        """A client that leaves trying again to us."""
+        return openai.AsyncOpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout)
+
+
+def ask_all(
+    server: Server,
+    task: Task,
+    settings: Sequence[Setting],
+    answers: AnswerFile,
+    *,
+    title: str = "",
+    groups: Sequence[str] | None = None,
+) -> None:
+    """Ask what has no answer yet. Question after question, each under all settings, so that they meet the same weather.
+
+    Args:
+        server: whom to ask.
+        task: its questions.
+        settings: how to ask; a random head is asked once for each draw.
+        answers: what was answered before; what is answered now is added.
+        title: of the progress bar.
+        groups: ask only these groups of questions.
+
+    Raises:
+        AskError: a request is refused (400 and the like), the server stays away, or it ignores the field `eah`.
+    """
+    kept = answers.by_setting
+    settings = list(dict.fromkeys(one for setting in settings for one in setting.asked))
+    questions = [question for question in task.questions() if groups is None or question.group in groups]
+    open_ = [(q, s) for q in questions for s in settings if q.id not in kept.get(s.name, {})]
+    total = len(questions) * len(settings)
+    with tqdm(desc=title or task.name, total=total, initial=total - len(open_), unit="answers") as bar:
+        asyncio.run(_ask_open(server, task, open_, answers, bar))
+
+
+async def _ask_open(
+    server: Server, task: Task, open_: Iterable[tuple[Question, Setting]], answers: AnswerFile, bar: Any
+) -> None:
+    todo = iter(open_)
+    async with server.client() as client:
+
+        async def work() -> None:
+            for question, setting in todo:  # one iterator for all workers: each takes the next one
+                answers.add(setting.name, question.id, await _ask(client, server, task, question, setting))
+                bar.update()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(server.concurrency):
+                    group.create_task(work())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+
+async def _ask(client: openai.AsyncOpenAI, server: Server, task: Task, question: Question, setting: Setting) -> Answer:
+    image, media_type = task.image(question.unit)
+    url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
+    started = time.monotonic()
+    for attempt in itertools.count():
+        try:
+            reply = await client.chat.completions.create(
+                model=setting.model or server.model,
+                messages=[
+                    {
+                        "role": "user",
+                        "content": [
+                            {"type": "image_url", "image_url": {"url": url}},
+                            {"type": "text", "text": question.text},
+                        ],
+                    }
+                ],
+                max_tokens=question.max_tokens,
+                temperature=0,
+                extra_body=setting.extra_body(server.end_token_id),
+            )
+        except RETRIED as error:
+            pause = min(LONGEST_PAUSE, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
+            if time.monotonic() - started + pause > server.patience:
+                raise AskError(f"{server.base_url} stays away ({error}); run the same command again later") from error
+            await asyncio.sleep(pause)
+        except openai.APIError as error:
+            raise AskError(f"question {question.id!r} under {setting.name!r} is refused: {error}") from error
+        else:
+            return _answer(reply, question, setting, time.monotonic() - started)
+    raise AssertionError  # for mypy, which does not know that counting has no end
+
+
+def _answer(reply: Any, question: Question, setting: Setting, seconds: float) -> Answer:
+    if not getattr(reply, "choices", None) or reply.choices[0].message.content is None:
+        raise AskError(f"question {question.id!r} under {setting.name!r}: the reply has no text")
+    report = (reply.model_extra or {}).get("eah")
+    if setting.asks_for_eah and report is None:
+        raise AskError(
+            f"the server ignores the field `eah` (setting {setting.name!r}): it is not eah-vllm, or EAH is disabled; "
+            "to ask another served model use model=NAME"
+        )
+    choice = reply.choices[0]
+    tokens = reply.usage.completion_tokens if reply.usage else None
+    return Answer(choice.message.content, choice.finish_reason, tokens, round(seconds, 3), report)

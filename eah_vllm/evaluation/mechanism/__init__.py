@@ -1,0 +1,1 @@
+"""The paper's first claim on the built-in model: sinks in its attention maps against hallucination."""

@@ -1,0 +1,155 @@
+"""The paper's first claim, measured on the built-in model: do pictures with denser vision sinks hallucinate less?
+
+`python -m eah_vllm.evaluation.mechanism --n 200 --out DIR` runs the checkpoint in Hugging Face with whole attention
+maps, counts the vision sinks of every layer and head over unseen scenes, and correlates, per layer, the share of sinks
+of a picture with what the caption written without EAH hallucinates (arXiv 2411.09968, section 3).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eah_vllm.evaluation.ask.setting import OFF
+from eah_vllm.evaluation.count.correlation import Correlation, partial_spearman, point_biserial, spearman
+from eah_vllm.evaluation.count.summary import NO_DIFFERENCE
+from eah_vllm.evaluation.mechanism.sink_maps import Seen, look
+from eah_vllm.evaluation.task import Answer
+from eah_vllm.evaluation.tasks.scenes import ScenesTask
+from eah_vllm.method.sinks import count_sinks
+from eah_vllm.scenes import MODEL_PATH
+
+NO_CORRELATION = NO_DIFFERENCE.replace("difference", "correlation")
+
+
+def measure(task: ScenesTask, seen: Seen, thresholds: Mapping[str, float]) -> dict[str, Any]:
+    """Sinks per layer and head, and their correlation with hallucination.
+
+    Args:
+        task: whose scenes were looked at.
+        seen: as from `look`.
+        thresholds: absolute values by name.
+    """
+    units = list(seen.captions)
+    captions = [q for q in task.questions() if q.group == "caption" and q.unit in seen.captions]
+    tally = next(iter(task.tallies({q.id: Answer(seen.captions[q.unit]) for q in captions}).values()))
+    assert list(tally.units) == units, "captions and pictures are in different orders"
+    column = {name: tally.counts[:, number] for number, name in enumerate(tally.columns)}
+    found = []
+    for name, threshold in thresholds.items():
+        sinks = count_sinks(seen.received, threshold).double().numpy()  # `[pictures, layers, heads]`
+        density = sinks / seen.received.shape[-1]
+        over_heads = {"densest head": density.max(axis=2), "mean over heads": density.mean(axis=2)}
+        found.append(
+            {
+                "name": name,
+                "threshold": threshold,
+                "sinks": sinks.mean(axis=0).round(2).tolist(),
+                "density": {key: value.mean(axis=0).round(4).tolist() for key, value in over_heads.items()},
+                "correlation": {key: _correlations(value, column) for key, value in over_heads.items()},
+            }
+        )
+    return {
+        "image_tokens": seen.received.shape[-1],
+        "prompt_tokens": seen.prompt_tokens,
+        "n": len(units),
+        "chairs": round(100 * float(column["hallucinated"].mean()), 4),
+        "thresholds": found,
+        "told": told(found),
+    }
+
+
+def _correlations(
+    density: npt.NDArray[np.float64], column: Mapping[str, npt.NDArray[np.float64]]
+) -> dict[str, list[dict[str, Any] | None]]:
+    """Per layer; None where every picture has the same density. `density` is `[pictures, layers]`."""
+    named = column["mentions"] > 0
+    chairi = column["absent"][named] / column["mentions"][named]
+    objects = column["present"][named]
+    by_layer = density.T
+    return {
+        "spearman": [_told(spearman(one[named], chairi)) for one in by_layer],
+        # Pictures with more objects have longer captions, and may have more sinks: the number of objects held fixed.
+        "spearman_given_objects": [_told(partial_spearman(one[named], chairi, objects)) for one in by_layer],
+        "point_biserial": [_told(point_biserial(one, column["hallucinated"])) for one in by_layer],
+    }
+
+
+def _told(found: Correlation | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    verdict = NO_CORRELATION if found.low <= 0 <= found.high else "less" if found.value < 0 else "more"
+    return {"value": round(found.value, 4), "ci95": [round(found.low, 4), round(found.high, 4)], "verdict": verdict}
+
+
+def told(found: Sequence[Mapping[str, Any]]) -> str:
+    """What the rank correlations with CHAIRi say of the paper's claim, threshold by threshold."""
+    parts = []
+    for one in found:
+        by_layer = one["correlation"]["densest head"]["spearman"]
+        said = [
+            f"{verdict} in layer {', '.join(layers)}"
+            for verdict in ("less", "more")
+            if (layers := [str(layer) for layer, each in enumerate(by_layer) if each and each["verdict"] == verdict])
+        ]
+        told_of = f"they hallucinate {' and '.join(said)}" if said else NO_CORRELATION
+        parts.append(f"at {one['name']} {told_of if any(by_layer) else 'every picture has the same number'}")
+    return f"Pictures with more vision sinks in a layer's densest head: {'; '.join(parts)}."
+
+
+def kept_captions(path: Path, task: ScenesTask) -> Mapping[str, str]:
+    """Captions under EAH off in a run's `answers.jsonl`, by unit; of other scenes there may be more."""
+    units = {question.id: question.unit for question in task.questions() if question.group == "caption"}
+    found = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        fields = json.loads(line)
+        if fields["setting"] == OFF and fields["question"] in units:
+            found[units[fields["question"]]] = fields["text"]
+    return found
+
+
+def thresholds_of(model_path: Path, prompt_tokens: int, relative: Sequence[float], absolute: Sequence[float]
+                  ) -> dict[str, float]:  # fmt: skip
+    """Absolute thresholds by name, the checkpoint's own default first."""
+    default = json.loads((model_path / "config.json").read_text(encoding="utf-8")).get("eah", {})
+    if "relative_threshold" in default:
+        relative = [default["relative_threshold"], *relative]
+    named = {f"{value:g}/S": value / prompt_tokens for value in relative}
+    return named | {f"{value:g}": value for value in absolute}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write `mechanism.json`; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m eah_vllm.evaluation.mechanism", description=__doc__)
+    parser.add_argument("--model", type=Path, default=MODEL_PATH, help="checkpoint (default: the built-in one)")
+    parser.add_argument("--n", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--split", choices=["test", "val"], default="test")
+    parser.add_argument("--relative-threshold", type=float, action="append", help="multiples of 1/S (default 1, 1.5)")
+    parser.add_argument("--threshold", type=float, action="append", help="absolute (default 0.002, the paper's)")
+    parser.add_argument("--answers", type=Path, help="answers.jsonl of a run over the same scenes: its captions")
+    parser.add_argument("--out", type=Path, required=True, help="folder for mechanism.json")
+    args = parser.parse_args(argv)
+    task = ScenesTask(args.n, args.seed, args.split)
+    captions = kept_captions(args.answers, task) if args.answers else {}
+    seen = look(args.model, list(dict.fromkeys(question.unit for question in task.questions())), captions)
+    thresholds = thresholds_of(
+        args.model, seen.prompt_tokens, args.relative_threshold or [1.0, 1.5], args.threshold or [0.002]
+    )
+    found = {**task.identity(), "model": args.model.name, "captions_given": len(captions)}
+    found |= measure(task, seen, thresholds)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "mechanism.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(found["told"] + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

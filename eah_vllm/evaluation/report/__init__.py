@@ -1,0 +1,1 @@
+"""The figures as one HTML page with plots."""

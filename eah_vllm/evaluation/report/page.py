@@ -1,0 +1,207 @@
+"""`report.html`: what a run found, as one page that needs no network and no script, and its plots as PNG files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from eah_vllm.evaluation.ask.answers import AnswerFile
+from eah_vllm.evaluation.ask.asking import Server
+from eah_vllm.evaluation.ask.server_facts import server_facts
+from eah_vllm.evaluation.ask.setting import Setting
+from eah_vllm.evaluation.count.statistics import RESAMPLES, SPLITS
+from eah_vllm.evaluation.report import tables
+from eah_vllm.evaluation.report.examples import SHOWN, draw_examples
+from eah_vllm.evaluation.report.figures import mechanism_plots, sweep_plot
+from eah_vllm.evaluation.report.plot_tradeoff import Point, trade_off
+from eah_vllm.evaluation.report.plots import Plot, svg, write_png
+from eah_vllm.evaluation.task import Task
+
+PARTS_SHOWN = ("accuracy", "f1", "yes_ratio")
+
+
+def write_report(
+    server: Server,
+    task: Task,
+    settings: Sequence[Setting],
+    answers: AnswerFile,
+    rows: Sequence[Mapping[str, Any]],
+    told: str,
+    out: Path,
+) -> Path:
+    """Write `report.html`, with what `sweep.json` and `mechanism.json` of the same folder hold, and the plots' PNGs.
+
+    Args:
+        server: whom the run asked; told its versions, if it still answers.
+        task: for pictures and captions.
+        settings: of the run, the first the one that others are compared with.
+        answers: of the run.
+        rows: as from `summarize`.
+        told: as from `verdict`.
+        out: the run's folder.
+    """
+    letters = tables.letters(settings)
+    sweep, mechanism = _read(out / "sweep.json"), _read(out / "mechanism.json")
+    compared = compared_setting(settings, rows)
+    examples = None
+    if compared is not None:
+        kept = answers.by_setting
+        sides = [kept.get(setting.asked[0].name, {}) for setting in (settings[0], compared)]
+        examples = draw_examples(task, *sides)
+    sinks, correlated = mechanism_plots(mechanism) if mechanism else (None, [])
+    drawn_sinks = _drawn([sinks] if sinks else [], out / "sinks.png")
+    correlations = _drawn(correlated, out / "correlation.png")
+    page = _page().render(
+        told=told,
+        run={**task.identity(), **task.protocol(), "model": server.model},
+        facts=server_facts(server, out),
+        date=datetime.now(UTC).date().isoformat(),
+        settings=[_named(s, letters) for s in settings],
+        rows=[_row(row, _shown(rows), first=number == 0) for number, row in enumerate(rows)],
+        units=rows[0]["n"],
+        columns=_columns(rows),
+        details=_details(rows),
+        heads=[(row["setting"], used) for row in rows if (used := tables.heads_used(row))],
+        parts=_parts(rows),
+        trade_offs=_drawn(_trade_offs(settings, rows), out / "tradeoff.png", _legend(settings)),
+        sweep=sweep,
+        sweep_metric=sweep and tables.TITLES.get(sweep["metric"], sweep["metric"]),
+        sweep_plots=_drawn([sweep_plot(sweep)] if sweep else [], out / "sweep.png"),
+        mechanism=mechanism,
+        sink_plot=drawn_sinks,
+        correlation_plots=correlations,
+        examples=examples,
+        compared=compared and _named(compared, letters),
+        shown=SHOWN,
+        resamples=RESAMPLES,
+        splits=SPLITS,
+    )
+    path = out / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def compared_setting(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Setting | None:
+    """The setting that stands beside the first in examples: EAH's best with a head that it chose, as in the verdict."""
+    by_kind = [[s for s in settings[1:] if tables.kind(s) == kind] for kind in ("eah", "fixed")]
+    others = by_kind[0] or by_kind[1] or list(settings[1:])
+    main, sign = ("chairs", 1) if _has_captions(rows) else ("f1", -1)
+    figures = {row["setting"]: sign * row[main] for row in rows if row.get(main) is not None}
+    return min((s for s in others if s.name in figures), key=lambda s: figures[s.name], default=None)
+
+
+def _page() -> Any:
+    loader = FileSystemLoader(Path(__file__).parent)
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True).get_template(
+        "report.html.jinja"
+    )
+
+
+def _named(setting: Setting, letters: Mapping[str, str]) -> dict[str, str]:
+    return {
+        "name": setting.name,
+        "spoken": tables.spoken(setting),
+        "letter": letters[setting.name],
+        "kind": tables.kind(setting),
+    }
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Heading and meaning of the main table's columns."""
+    columns = [(tables.TITLES.get(name, name), tables.MEANINGS.get(name, "")) for name in _shown(rows)]
+    if _has_captions(rows):
+        columns.insert(1, ("CHAIRs, equal length", "each pair of captions cut to as many words as the shorter has"))
+    return columns
+
+
+def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [name for name in tables.metric_names(rows) if name not in tables.IN_DETAILS_ONLY]
+
+
+def _row(row: Mapping[str, Any], shown: Sequence[str], *, first: bool) -> dict[str, Any]:
+    cells = [tables.figure(row, name, baseline=first) for name in shown]
+    if "chairs" in shown:
+        cells.insert(1, tables.Figure("") if first else tables.length_matched(row, "chairs"))
+    changed = "" if first else f"{row['mended']} / {row['spoiled']}"
+    return {"cells": cells, "changed": changed, "applied": tables.applied(row)}
+
+
+def _has_captions(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return "chairs" in rows[0]["ci95"]
+
+
+def _parts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One table per metric of yes/no questions: settings down, parts across."""
+    names = list(rows[0]["parts"])
+    return [
+        {
+            "metric": tables.TITLES[metric],
+            "meaning": tables.MEANINGS[metric],
+            "names": [name.replace("yes_no", "all").replace("_", " ") for name in names],
+            "rows": [
+                [tables.figure(row["parts"][name], metric, baseline=number == 0) for name in names]
+                for number, row in enumerate(rows)
+            ],
+        }
+        for metric in PARTS_SHOWN
+        if any(metric in rows[0]["parts"][name]["ci95"] for name in names)
+    ]
+
+
+def _details(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every metric of every setting: value, interval, spread over the splits."""
+    found = []
+    for row in rows:
+        for name in tables.metric_names([row]):
+            low, high = row["ci95"][name]
+            mean, deviation = row["spread"].get(name, (None, None))
+            drawn = row.get("draws", {}).get(name)
+            found.append(
+                {
+                    "setting": row["setting"],
+                    "metric": tables.TITLES.get(name, name),
+                    "value": f"{row[name]:.2f}",
+                    "interval": f"[{low:.2f}, {high:.2f}]",
+                    "spread": tables.NOTHING if mean is None else f"{mean:.2f} ± {deviation:.2f}",
+                    "draws": f"{drawn['min']:.2f} to {drawn['max']:.2f} (± {drawn['deviation']:.2f})" if drawn else "",
+                }
+            )
+    return found
+
+
+def _trade_offs(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    letters = tables.letters(settings)
+    y, *xs = ("chairs", "recall", "words") if _has_captions(rows) else ("f1", "yes_ratio", "recall")
+    labels = {"chairs": "CHAIRs, %", "recall": "recall, %", "words": "words a caption", "f1": "F1, %"}
+    labels["yes_ratio"] = "says yes, %"
+    plots = []
+    for x in xs:
+        points = [
+            Point(letters[s.name], tables.kind(s), (row[x], *row["ci95"][x]), (row[y], *row["ci95"][y]))
+            for s, row in zip(settings, rows, strict=True)
+            if x in row["ci95"] and y in row["ci95"]
+        ]
+        if points:
+            plots.append(trade_off(f"tradeoff-{x}", points, labels[x], labels[y]))
+    return plots
+
+
+def _drawn(plots: Sequence[Plot], png: Path, legend: str = "") -> list[Markup]:
+    if plots:
+        write_png(plots, png, legend)
+    return [Markup(svg(plot)) for plot in plots]  # texts in it were escaped by matplotlib
+
+
+def _legend(settings: Sequence[Setting]) -> str:
+    letters = tables.letters(settings)
+    return "\n".join(f"{letters[s.name]}  {tables.spoken(s)}" for s in settings)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

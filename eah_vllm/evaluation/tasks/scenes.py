@@ -1,0 +1,89 @@
+"""`eval scenes`: the built-in world; a caption and POPE's three kinds of questions of each scene, offline."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from eah_vllm.evaluation.count.chair_counts import ReadCaption, tally_captions
+from eah_vllm.evaluation.count.yes_no import tally_yes_no
+from eah_vllm.evaluation.task import Answer, Question, Tally, Task, TaskError
+from eah_vllm.scenes.benchmark import MENTION, NEGATIVES, build_questions
+from eah_vllm.scenes.captions import CAPTION_REQUEST
+from eah_vllm.scenes.world import SPLIT_SCENES, make_scene, split_scenes
+
+CAPTION_TOKENS = 80
+ANSWER_TOKENS = 6
+
+
+class ScenesTask(Task):
+    """Unseen scenes of the built-in world.
+
+    Args:
+        number: how many scenes.
+        seed: which ones: seed 0 starts at the first scene of the split, seed 1 after the `number` of seed 0.
+        split: `test`, or `val` for choosing settings.
+    """
+
+    name = "scenes"
+
+    def __init__(self, number: int, seed: int = 0, split: str = "test") -> None:
+        if number < 1 or seed < 0 or number * (seed + 1) > SPLIT_SCENES:
+            raise TaskError(f"scenes: n * (seed + 1) must be 1 to {SPLIT_SCENES}, got n={number}, seed={seed}")
+        self._split, self._number, self._seed = split, number, seed
+        scenes = split_scenes(split, number, number * seed)
+        self._present = {str(scene.seed): scene.names for scene in scenes}
+        units = list(self._present)
+        captions = [Question(f"{unit}/caption", unit, "caption", CAPTION_REQUEST, CAPTION_TOKENS) for unit in units]
+        self._truth: dict[str, bool] = {}
+        yes_no = []
+        for asked in build_questions(scenes, seed):
+            if asked.group not in NEGATIVES:
+                continue
+            id_ = f"{units[asked.scene]}/{asked.group}/{asked.question.answer.lower()}"
+            self._truth[id_] = asked.question.answer.lower() == "yes"
+            yes_no.append(Question(id_, units[asked.scene], asked.group, asked.question.text, ANSWER_TOKENS))
+        by_unit = {unit: [caption] for unit, caption in zip(units, captions, strict=True)}
+        for question in yes_no:
+            by_unit[question.unit].append(question)
+        self._questions = [question for questions in by_unit.values() for question in questions]
+
+    def questions(self) -> Sequence[Question]:
+        """Scene after scene: its caption, then six yes/no questions."""
+        return self._questions
+
+    def image(self, unit: str) -> tuple[bytes, str]:
+        """The scene as a PNG file."""
+        return _png(int(unit)), "image/png"
+
+    def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
+        """`caption`, `yes_no` (all three kinds together), and each kind."""
+        read = {}
+        for unit, text in self.captions(answers).items():
+            mentions = list(dict.fromkeys(match["name"] for match in MENTION.finditer(text)))
+            read[unit] = ReadCaption(mentions, self._present[unit], len(text.split()))
+        said = [
+            (q.group, (q.unit, self._truth[q.id], answers[q.id].text))
+            for q in self._questions
+            if q.group in NEGATIVES and q.id in answers
+        ]
+        kinds = {kind: tally_yes_no(one for group, one in said if group == kind) for kind in NEGATIVES}
+        return {"caption": tally_captions(read), "yes_no": tally_yes_no(one for _, one in said), **kinds}
+
+    def identity(self) -> Mapping[str, Any]:
+        """Split, number and seed."""
+        return {"task": self.name, "split": self._split, "n": self._number, "seed": self._seed}
+
+    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
+        """Names of absent objects."""
+        absent = [match for match in MENTION.finditer(caption) if match["name"] not in self._present[unit]]
+        return [match.span("name") for match in absent]
+
+
+@lru_cache(maxsize=64)
+def _png(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    make_scene(seed).pil().save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""The method on GPUs, in Triton. Imports torch and Triton."""

@@ -1,0 +1,65 @@
+"""One head's attention map, used by every head of the layer with its own values."""
+
+import torch
+from torch import Tensor
+
+from eah_vllm.method.sinks import causal_attention_rows
+
+ROWS_PER_BLOCK = 256
+"""Query rows whose attention is held at once; one head's map leaves room for more than `sinks.ROWS_PER_BLOCK`."""
+
+
+def broadcast_attention(
+    source_query: Tensor,
+    source_key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    scale: float,
+    *,
+    output: Tensor | None = None,
+    rows_per_block: int = ROWS_PER_BLOCK,
+) -> Tensor:
+    """`out[:, j] = A[source] @ V[j]` for every head j: attention with the source head's query and key for all heads.
+
+    Args:
+        source_query: `[S, head_dim]`, the source head's queries.
+        source_key: `[S, head_dim]`, the keys of the source head's group.
+        value: `[S, num_kv_heads, value_dim]`; head j uses group `j // (num_heads / num_kv_heads)`.
+        num_heads: query heads of the output.
+        scale: factor on the scores before the softmax.
+        output: `[S, num_heads, value_dim]` to write into; made anew without one.
+        rows_per_block: rows held at once.
+
+    Returns:
+        `[S, num_heads, value_dim]` in `value`'s dtype: `output`, where it was given.
+    """
+    num_tokens, num_kv_heads, value_dim = value.shape
+    # bfloat16 values are multiplied as they are, as every fused kernel does; on CPUs float16 has no fast product.
+    product_dtype = torch.float32 if value.dtype == torch.float16 else value.dtype
+    values = value.reshape(num_tokens, -1).to(product_dtype)
+    source_query, source_key = source_query.float(), source_key.float()
+    if output is None:
+        output = value.new_empty(num_tokens, num_heads, value_dim)
+    grouped = output.view(num_tokens, num_kv_heads, -1, value_dim)
+    for start in range(0, num_tokens, rows_per_block):
+        stop = min(start + rows_per_block, num_tokens)
+        attention = causal_attention_rows(source_query[start:stop, None], source_key[:stop, None], start, scale)[0]
+        rows = (attention.to(product_dtype) @ values[:stop]).view(stop - start, num_kv_heads, 1, value_dim)
+        grouped[start:stop] = rows
+    return output
+
+
+def head_query_key(query: Tensor, key: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+    """One head's query and its group's key, without waiting for the device.
+
+    Args:
+        query: `[S, num_heads, head_dim]`.
+        key: `[S, num_kv_heads, head_dim]`.
+        head: int64 scalar, on the same device.
+
+    Returns:
+        `[S, head_dim]` and `[S, head_dim]`.
+    """
+    group_size = query.shape[1] // key.shape[1]
+    kv_head = torch.div(head, group_size, rounding_mode="floor")
+    return query.index_select(1, head.view(1))[:, 0], key.index_select(1, kv_head.view(1))[:, 0]

@@ -1,0 +1,144 @@
+"""The EAH prompts of one step, and attention over all of them: Triton kernels on GPUs, blocked torch on CPUs."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from eah_vllm.kernels.tables import PromptTables, prompt_tables
+from eah_vllm.method.attention import broadcast_attention
+from eah_vllm.method.shards import HeadShards
+from eah_vllm.method.sinks import attention_received
+from eah_vllm.method.spans import ImageSpan
+from eah_vllm.worker.request_state import RequestState
+
+
+@dataclass(frozen=True, slots=True)
+class PrefillSlice:
+    """The rest of one request's prompt after `num_cached` tokens, as `num_rows` rows of the batch from `row_start`."""
+
+    state: RequestState
+    row_start: int
+    batch_idx: int
+    num_cached: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """Prompt rows in this step."""
+        return self.state.prompt_length - self.num_cached
+
+    @property
+    def rows(self) -> slice:
+        """Those rows of the batch."""
+        return slice(self.row_start, self.row_start + self.num_rows)
+
+
+def image_columns(spans: Sequence[ImageSpan], *, drop_first: bool = False) -> list[int]:
+    """Prompt positions of the image tokens; `drop_first` omits each span's first, as the released `[36:611]`."""
+    return [column for span in spans for column in range(span.start + drop_first, span.stop)]
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """Whole prompts among the rows of a step.
+
+    `query`, `key`, `value` and `output` of its methods hold the rows of the whole step: `[tokens, local heads, dim]`.
+    """
+
+    slices: tuple[PrefillSlice, ...]
+
+    @cached_property
+    def columns(self) -> list[list[int]]:
+        """Prompt positions of each prompt's image tokens, as its preset counts them."""
+        return [
+            image_columns(piece.state.spans, drop_first=piece.state.settings.preset == "released_code")
+            for piece in self.slices
+        ]
+
+    def attention_received(self, query: Tensor, key: Tensor, scale: float) -> tuple[list[Tensor], list[Tensor]]:
+        """Attention that image tokens receive from later rows, for each prompt.
+
+        Returns:
+            Per prompt: its columns, int64 `[num_columns]`, and float32 `[local heads, num_columns]`.
+        """
+        if not runs_triton(query.device):
+            # A list may be empty, of which torch would make floats.
+            columns = [torch.tensor(positions, dtype=torch.int64) for positions in self.columns]
+            pairs = zip(self.slices, columns, strict=True)
+            return columns, [attention_received(query[p.rows], key[p.rows], c, scale) for p, c in pairs]
+        from eah_vllm.kernels import launch  # V1 machines may lack Triton
+
+        tables, sizes = self._tables(query.device), [len(positions) for positions in self.columns]
+        received = launch.attention_received(query, key, tables, scale)
+        return list(tables.columns.long().split(sizes)), list(received.split(sizes, dim=1))
+
+    def broadcast(
+        self,
+        choices: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        output: Tensor,
+        scale: float,
+        shards: HeadShards,
+    ) -> None:
+        """Overwrite each prompt's rows of `output` with the source head's map times each head's own values.
+
+        Args:
+            choices: int64 `[prompts, 4]` as from `eah.choose_heads`; prompts that say no keep their rows.
+            query: queries of the step.
+            key: keys of the step.
+            value: values of the step.
+            output: ordinary attention's output.
+            scale: factor on the scores before the softmax.
+            shards: where the layer's other heads are.
+        """
+        group, sources = query.shape[1] // key.shape[1], choices[:, 0]
+        if shards.num_ranks > 1:
+            rows = [piece.rows for piece in self.slices]
+            source_query, source_key = shards.take_heads(query, key, rows, list(sources))
+            query, key, sources = source_query[:, None], source_key[:, None], torch.zeros_like(sources)
+        if not runs_triton(query.device):
+            for piece, head, applies in zip(self.slices, sources.tolist(), choices[:, 3].tolist(), strict=True):
+                if applies:
+                    prompt = query[piece.rows, head], key[piece.rows, head // group], value[piece.rows]
+                    broadcast_attention(*prompt, output.shape[1], scale, output=output[piece.rows])
+            return
+        from eah_vllm.kernels import launch
+
+        kv_heads = torch.div(sources, group, rounding_mode="floor")
+        applies = choices[:, 3].bool()
+        tables = self._tables(query.device)
+        launch.broadcast_rows(query, key, sources, kv_heads, value, applies, output, tables, scale)
+
+    def _tables(self, device: torch.device) -> PromptTables:
+        tables = self.__dict__.get("tables")
+        if tables is None:  # once per step, for all layers
+            starts = [piece.row_start for piece in self.slices]
+            lengths = [piece.num_rows for piece in self.slices]
+            tables = self.__dict__["tables"] = prompt_tables(starts, lengths, self.columns, device)
+        return tables
+
+
+def compile_kernels(
+    query: Tensor, key: Tensor, value: Tensor, output: Tensor, scale: float, shards: HeadShards
+) -> None:
+    """Run the GPU kernels on one token and change nothing: later steps find them compiled for these dtypes and strides.
+
+    Arguments as of `PromptBatch.broadcast`.
+    """
+    from eah_vllm.kernels import launch
+
+    prompts, head = prompt_tables([0], [1], [[0]], query.device), torch.zeros(1, dtype=torch.int64, device=query.device)
+    launch.attention_received(query, key, prompts, scale)
+    if shards.num_ranks > 1:  # the strides of what `HeadShards.take_heads` returns
+        query = key = query.new_zeros(1, 2 * query.shape[2])[:, None, : query.shape[2]]
+    launch.broadcast_rows(query, key, head, head, value, head.bool(), output, prompts, scale)
+
+
+def runs_triton(device: torch.device) -> bool:
+    """Whether tensors of this device go to the Triton kernels: GPUs, and CPUs under Triton's interpreter."""
+    return device.type != "cpu" or os.environ.get("TRITON_INTERPRET") == "1"

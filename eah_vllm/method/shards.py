@@ -1,0 +1,72 @@
+"""How a layer's heads are spread over tensor-parallel ranks, and what the ranks must tell each other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eah_vllm.method.attention import head_query_key
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShards:
+    """Rank r holds query heads `r * n` to `(r + 1) * n - 1` of a layer, and the key/value heads of their groups."""
+
+    rank: int
+    num_ranks: int
+    all_reduce: Callable[[Tensor], Tensor]
+    """Sum over ranks."""
+
+    def gather_heads(self, local: Tensor) -> Tensor:
+        """`[n, local heads]` of every rank -> `[n, heads]`, on every rank."""
+        if self.num_ranks == 1:
+            return local
+        # float32 holds these counts exactly; vLLM's shared-memory all-reduce on CPU takes no integers.
+        slots = torch.zeros(len(local), self.num_ranks, local.shape[1], device=local.device)
+        slots[:, self.rank] = local
+        return self.all_reduce(slots.flatten(1)).to(local.dtype)
+
+    def take_heads(
+        self, query: Tensor, key: Tensor, rows: Sequence[slice], heads: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The source heads' queries and keys on every rank, each from the one rank that holds it.
+
+        Args:
+            query: `[tokens, local heads, head_dim]`.
+            key: `[tokens, local kv heads, head_dim]`.
+            rows: the tokens of each prompt.
+            heads: each prompt's source head, int64 scalar.
+
+        Returns:
+            `[tokens, head_dim]` each; tokens of no prompt hold zeros.
+        """
+        head_dim = query.shape[-1]
+        both = query.new_zeros(len(query), 2 * head_dim)
+        for some, head in zip(rows, heads, strict=True):
+            mine, local_head = self._find(head, query.shape[1])
+            local = torch.cat(head_query_key(query[some], key[some], local_head), dim=-1)
+            both[some] = torch.where(mine, local, torch.zeros_like(local))
+        both = self._add_up(both)
+        return both[:, :head_dim], both[:, head_dim:]
+
+    def take_group(self, per_kv_head: Tensor, head: Tensor, num_heads: int) -> Tensor:
+        """What the source head's group holds, `[n, local kv heads, ...]` -> `[n, ...]`, on every rank.
+
+        Args:
+            per_kv_head: of this rank.
+            head: the source head, int64 scalar.
+            num_heads: query heads of a rank.
+        """
+        mine, local_head = self._find(head, num_heads)
+        kv_head = torch.div(local_head, num_heads // per_kv_head.shape[1], rounding_mode="floor")
+        group = per_kv_head.index_select(1, kv_head.view(1))[:, 0]
+        return self._add_up(torch.where(mine, group, torch.zeros_like(group)))
+
+    def _find(self, head: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+        local_head = head - self.rank * num_heads
+        return (local_head >= 0) & (local_head < num_heads), local_head.clamp(0, num_heads - 1)
+
+    def _add_up(self, local: Tensor) -> Tensor:
+        # Adding zeros is exact, so every rank gets the owner's bits; the owner is known on the device only.
+        return local if self.num_ranks == 1 else self.all_reduce(local)

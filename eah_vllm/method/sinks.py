@@ -1,0 +1,102 @@
+"""Vision sinks: how much attention image tokens receive (EAH, arXiv 2411.09968)."""
+
+import torch
+from torch import Tensor
+
+ROWS_PER_BLOCK = 64
+"""Query rows whose attention is held at once."""
+VALUES_PER_BLOCK = 1 << 19
+"""Attention values held at once, where one head's rows allow it: 2 MiB in float32, the size of a core's cache."""
+
+
+def causal_attention_rows(query: Tensor, key: Tensor, start: int, scale: float) -> Tensor:
+    """Post-softmax attention of some consecutive rows of a prompt.
+
+    Args:
+        query: `[rows, num_heads, head_dim]`, rows `start` to `start + rows` of the prompt.
+        key: `[start + rows, num_kv_heads, head_dim]`, every column that these rows may see.
+        start: prompt position of the first row.
+        scale: factor on the scores before the softmax.
+
+    Returns:
+        `[num_heads, rows, start + rows]` in float32.
+    """
+    rows, num_heads, head_dim = query.shape
+    num_kv_heads = key.shape[1]
+    # `[kv heads, rows of its group, head_dim]`: one matrix product for each key head.
+    grouped = (query.float() * scale).view(rows, num_kv_heads, -1, head_dim).permute(1, 2, 0, 3)
+    scores = torch.bmm(grouped.reshape(num_kv_heads, -1, head_dim), key.float().permute(1, 2, 0))
+    scores = scores.view(num_heads, rows, -1)
+    # Only the last `rows` columns can lie in the future of one of these rows.
+    future = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu_(1)
+    scores[:, :, start:].masked_fill_(future, float("-inf"))
+    return torch.softmax(scores, dim=-1)
+
+
+def attention_received(
+    query: Tensor, key: Tensor, columns: Tensor, scale: float, *, rows_per_block: int = ROWS_PER_BLOCK
+) -> Tensor:
+    """Attention that columns receive from later rows: `sum over r > c of A[h, r, c]`.
+
+    Args:
+        query: `[S, num_heads, head_dim]`, the prompt's queries, after rotary embedding.
+        key: `[S, num_kv_heads, head_dim]`.
+        columns: int64 `[num_columns]`, ascending prompt positions (of image tokens).
+        scale: factor on the scores before the softmax.
+        rows_per_block: rows held at once.
+
+    Returns:
+        float32 `[num_heads, num_columns]`; 0 for a column that no later row sees.
+    """
+    num_tokens, num_heads, _ = query.shape
+    num_kv_heads = key.shape[1]
+    group = num_heads // num_kv_heads
+    received = query.new_zeros(num_heads, num_tokens, dtype=torch.float32)
+    step = max(1, VALUES_PER_BLOCK // (group * min(rows_per_block, num_tokens) * num_tokens))
+    for first in range(0, num_kv_heads, step):
+        some = slice(first, min(first + step, num_kv_heads))
+        heads = slice(some.start * group, some.stop * group)
+        some_query, some_key = _head_by_head(query[:, heads]), _head_by_head(key[:, some])
+        for start in range(0, num_tokens, rows_per_block):
+            stop = min(start + rows_per_block, num_tokens)
+            attention = causal_attention_rows(some_query[start:stop], some_key[:stop], start, scale)
+            attention.diagonal(offset=start, dim1=1, dim2=2).zero_()
+            received[heads, :stop] += attention.sum(dim=1)
+    return received[:, columns]
+
+
+def _head_by_head(tokens: Tensor) -> Tensor:
+    """The same `[S, heads, head_dim]` in float32, each head's rows side by side in memory."""
+    return tokens.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format).contiguous().transpose(0, 1)
+
+
+def mean_over_later_rows(received: Tensor, divisor: Tensor) -> Tensor:
+    """`received / divisor`, and 0 where the divisor is not positive: such a column is never a sink.
+
+    Args:
+        received: float32 `[num_heads, num_columns]`, as from `attention_received`.
+        divisor: `[num_columns]`, the number of later rows: `S - 1 - column`.
+    """
+    return torch.where(divisor > 0, received / divisor.clamp(min=1), 0.0)
+
+
+def mean_attention_received(
+    query: Tensor,
+    key: Tensor,
+    columns: Tensor,
+    scale: float,
+    *,
+    divisor: Tensor | None = None,
+    rows_per_block: int = ROWS_PER_BLOCK,
+) -> Tensor:
+    """Mean attention that columns receive from later rows: `sum over r > c of A[h, r, c] / (S - 1 - c)`.
+
+    Arguments as of `attention_received`; `divisor` `[num_columns]` replaces `S - 1 - c`.
+    """
+    received = attention_received(query, key, columns, scale, rows_per_block=rows_per_block)
+    return mean_over_later_rows(received, query.shape[0] - 1 - columns if divisor is None else divisor)
+
+
+def count_sinks(received: Tensor, threshold: float) -> Tensor:
+    """Columns that receive more than `threshold`, per head: `[num_heads, num_columns]` -> int64 `[num_heads]`."""
+    return (received > threshold).sum(dim=-1)

