@@ -1,19 +1,16 @@
-"""EAH for vLLM: vision-language models that hallucinate less, switched on per request (arXiv 2411.09968)."""
+"""EAH for vLLM: vision-language models that hallucinate less, switched on per request (arXiv 2411.09968).
+
+Nothing in this package imports from here.
+"""
 
 import logging
 import multiprocessing
-import os
 
-__version__ = "0.1.0"
-__all__ = ["SUPPORTED_ARCHITECTURES", "is_disabled", "register"]
+from eah_vllm.models import SUPPORTED_ARCHITECTURES
+from eah_vllm.switch import is_disabled
+from eah_vllm.version import __version__
 
-SUPPORTED_ARCHITECTURES = {"LlavaForConditionalGeneration": "eah_vllm.engine.model:EAHLlavaForConditionalGeneration"}
-"""Architecture of a checkpoint -> model class that can apply EAH to it."""
-
-
-def is_disabled() -> bool:
-    """Whether `EAH_DISABLE=1` switches the plugin off."""
-    return os.environ.get("EAH_DISABLE", "0") == "1"
+__all__ = ["SUPPORTED_ARCHITECTURES", "__version__", "is_disabled", "register"]
 
 
 def register() -> None:
@@ -26,11 +23,6 @@ def register() -> None:
         from eah_vllm.contract.names import NAMES
 
         check(NAMES)
-    from vllm import ModelRegistry
-    from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+    from eah_vllm.engine.registration import register_models
 
-    from eah_vllm.engine.config import EAHConfigHook
-
-    for architecture, model_class in SUPPORTED_ARCHITECTURES.items():
-        ModelRegistry.register_model(architecture, model_class)
-        MODELS_CONFIG_MAP[architecture] = EAHConfigHook
+    register_models()

@@ -2,8 +2,6 @@
 
 vLLM promises nothing about most of these names. A gone one would show up as a traceback from deep inside an engine,
 and a hook that vLLM no longer calls would not show up at all: requests would be answered without EAH.
-
-`python -m eah_vllm.contract` prints the verdict for whatever vLLM this Python finds, and ends with 1 if it is bad.
 """
 
 import logging
@@ -14,40 +12,12 @@ from dataclasses import dataclass
 from fnmatch import filter as fnmatch_filter
 
 from eah_vllm.contract.definition import Definition
+from eah_vllm.contract.name import Name
 from eah_vllm.contract.source import VllmSource, installed
+from eah_vllm.version import __version__
 
 SUPPORTED = ((0, 32), (0, 34))
 """First vLLM that is supported, and first that is not; `pyproject.toml` says the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Name:
-    """A name of vLLM and what we rely on. All lists are one string, as they would be written in code."""
-
-    module: str
-    name: str
-    why: str
-    calls: str | None = None
-    """Arguments that we give it, `x` by position and `x=` by keyword; whatever else it takes must have a default."""
-    overrides: str | None = None
-    """The parameters of a method that ours replaces, exactly; `...` at the end when ours takes any further ones."""
-    fields: str = ""
-    """Attributes (also properties) that we read or set on it."""
-    reads: str = ""
-    """Names that its body must mention: so we know that vLLM still calls our hook, or looks at what we set."""
-    closed: str = ""
-    """`pattern: a b`: members that match the pattern are a and b and no others, since we override exactly these."""
-    code: str = ""
-    """An expression that its body must hold, as `ast.unparse` writes it: what a name alone would not tell."""
-    equals: str | None = None
-    """Its value, a string constant."""
-    awaited: bool = False
-    """It is `async def`, since we await it."""
-    part: str = ""
-    """The runner or platform that alone needs it: "V1", "V2", "CPU" or "GPU"."""
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}" if self.name else self.module
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +56,6 @@ def broken_names(names: Sequence[Name], source: VllmSource) -> list[Broken]:
 
 def verdict(broken: Sequence[Broken], version: str) -> str:
     """What is wrong, a line each, and what to do about it."""
-    from eah_vllm import __version__
-
     lines = [f"eah_vllm {__version__} does not fit the installed vLLM {version}:", *(f"- {item}" for item in broken)]
     way_out = f"Supported is vllm{supported_range()}. Install one that fits, or run plain vLLM with EAH_DISABLE=1."
     return "\n".join([*lines, way_out])
@@ -200,9 +168,3 @@ def main(names: Sequence[Name]) -> None:
     sys.stdout.write(f"{len(names)} names checked in vLLM's source ({counts}), none left out\n")
     sys.stdout.write(f"{verdict(broken, version) if broken else 'all as expected'}\n")
     sys.exit(1 if broken else 0)
-
-
-if __name__ == "__main__":
-    from eah_vllm.contract.names import NAMES
-
-    main(NAMES)

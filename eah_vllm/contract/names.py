@@ -3,7 +3,7 @@
 A name that is new in our code belongs in here too: `tests/contract/test_vllm_names.py` looks for what is missing.
 """
 
-from eah_vllm.contract.check import Name
+from eah_vllm.contract.name import Name
 
 BACKENDS = "vllm.v1.attention.backends."
 FORWARD = "layer, query, key, value, kv_cache, attn_metadata, output, ..."
@@ -17,7 +17,7 @@ FUSED = (
 LAYOUT = "kv_cache.view((num_blocks, num_kv_heads, block_size * 2, -1))"
 
 # fmt: off
-START = (  # __init__.py, engine/config.py, refusals.py
+START = (  # engine/registration.py, config.py, refusals.py
     Name("vllm.plugins", "DEFAULT_PLUGINS_GROUP", "our entry point", equals="vllm.general_plugins"),
     Name("vllm", "ModelRegistry", "our model classes"),
     Name("vllm.model_executor.models.registry", "_ModelRegistry.register_model", "our model classes",

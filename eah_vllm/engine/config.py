@@ -8,10 +8,10 @@ from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 
-from eah_vllm import __version__
 from eah_vllm.engine.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
 from eah_vllm.options import EAHOptions, EngineDefaults, OptionError
 from eah_vllm.settings import METHOD_VERSION, ModelShape, resolve
+from eah_vllm.version import __version__
 
 logger = init_logger(__name__)
 Options = TypeVar("Options", bound=EAHOptions)

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 import vllm
 
-import eah_vllm
 from eah_vllm.options import MAX_SEED, EAHOptions
 from eah_vllm.settings import METHOD_VERSION, PRESETS
+from eah_vllm.version import __version__
 from eah_vllm_server.state import EAHState
 
 
@@ -37,7 +37,7 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         },
         "options": EAHOptions.model_json_schema()["properties"],
         "versions": {
-            "eah_vllm": eah_vllm.__version__,
+            "eah_vllm": __version__,
             "method": METHOD_VERSION,
             "vllm": vllm.__version__,
             "torch": torch.__version__,

@@ -7,9 +7,10 @@ from typing import Any
 
 from vllm.config import VllmConfig
 
-from eah_vllm import SUPPORTED_ARCHITECTURES, is_disabled
 from eah_vllm.engine.config import engine_defaults, model_shape
+from eah_vllm.models import SUPPORTED_ARCHITECTURES
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
+from eah_vllm.switch import is_disabled
 from eah_vllm_server.background import BackgroundReports
 from eah_vllm_server.collector import ReportCollector
 from eah_vllm_server.engine_request import ServedModel

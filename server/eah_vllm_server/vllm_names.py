@@ -1,6 +1,7 @@
 """Everything that the HTTP layer uses of vLLM; `python -m eah_vllm_server.vllm_names` checks the installed one."""
 
-from eah_vllm.contract.check import Name, main
+from eah_vllm.contract.check import main
+from eah_vllm.contract.name import Name
 
 CHAT = "vllm.entrypoints.openai.chat_completion"
 COMPLETION = "vllm.entrypoints.openai.completion"

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from eah_vllm_server.vllm_names import NAMES as SERVER_NAMES
 
-from eah_vllm.contract.check import ContractError, Name, broken_names, check, supported_range
+from eah_vllm.contract.check import ContractError, broken_names, check, supported_range
+from eah_vllm.contract.name import Name
 from eah_vllm.contract.names import NAMES
 from eah_vllm.contract.source import installed
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from eah_vllm_server.vllm_names import NAMES as SERVER_NAMES
 
-from eah_vllm.contract.check import Name
+from eah_vllm.contract.name import Name
 from eah_vllm.contract.names import NAMES
 from eah_vllm.contract.source import installed
 

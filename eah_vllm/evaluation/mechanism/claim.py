@@ -149,7 +149,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     (args.out / "mechanism.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(found["told"] + "\n")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
