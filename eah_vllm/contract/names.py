@@ -61,7 +61,7 @@ START = (  # engine/registration.py, config.py, refusals.py
     Name("vllm.logger", "_VllmLogger.info_once", "logging", calls="msg"),
 )
 
-MODEL = (  # engine/model.py, layer.py, reuse/prefix_attention.py
+MODEL = (  # engine/model.py, layer.py, cpu_metadata.py, reuse/prefix_attention.py
     Name("vllm.multimodal", "MULTIMODAL_REGISTRY", "our model's image processor"),
     Name("vllm.multimodal.registry", "MultiModalRegistry.register_processor", "our model's image processor",
          calls="processor, info=, dummy_inputs="),

@@ -16,14 +16,16 @@ from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.models.utils import extract_layer_index
 
 from eah_vllm.engine.config import engine_settings
+from eah_vllm.engine.cpu_metadata import cpu_metadata
 from eah_vllm.method.eah import choose_heads
 from eah_vllm.method.prompt_batch import PromptBatch, compile_kernels
 from eah_vllm.method.shards import HeadShards
 from eah_vllm.report import PREFIX_CACHED
 from eah_vllm.reuse.prefix_attention import READABLE_IMPLS, attend_after_prefix
+from eah_vllm.worker.batch_plan import EAHBatch
 from eah_vllm.worker.intervention import Intervention
 
-Chosen = tuple[PromptBatch, Tensor, bool]
+Chosen = tuple[EAHBatch, Tensor, bool]
 """Prompts, int64 `[prompts, 4]` as from `choose_heads`, and whether that was recorded by an earlier prompt."""
 
 
@@ -77,7 +79,9 @@ class EAHAttentionMixin:
                 piece.state.reason = PREFIX_CACHED
                 continue
             rows = eah_query[piece.rows], key[piece.rows], value[piece.rows]
-            changed = attend_after_prefix(self, layer, *rows, kv_cache, attn_metadata, choice[0], piece)
+            metadata = cpu_metadata(self, layer, attn_metadata, eah_query.dtype, piece, kv_cache.shape[2])
+            blocks = attn_metadata.block_table[piece.batch_idx]
+            changed = attend_after_prefix(self, layer, *rows, kv_cache, blocks, metadata, choice[0], piece)
             output[piece.rows] = torch.where(choice[3].bool(), changed, output[piece.rows])
             self.eah.note(PromptBatch((piece,)), self.eah_layer, choice[None], reused=True)
         return result
@@ -87,10 +91,10 @@ class EAHAttentionMixin:
         result: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
         return result
 
-    def _choose(self, whole: PromptBatch, query: Tensor, key: Tensor) -> list[Chosen]:
+    def _choose(self, whole: EAHBatch, query: Tensor, key: Tensor) -> list[Chosen]:
         """The source heads of whole prompts, chosen now or recorded by an earlier prompt with the same image prefix."""
 
-        def choose(prompts: PromptBatch) -> Tensor:
+        def choose(prompts: EAHBatch) -> Tensor:
             return choose_heads(prompts, self.eah_layer, query, key, self.scale, self.eah_shards)
 
         if all(piece.state.record is None for piece in whole.slices):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from eah_vllm.method.prompt_batch import PromptBatch
+from eah_vllm.method.prompt_batch import Prompt, PromptBatch
 from eah_vllm.method.shards import HeadShards
 from eah_vllm.method.sinks import count_sinks, mean_over_later_rows
 from eah_vllm.method.source_head import choose_source_head
@@ -32,7 +32,7 @@ def random_number(seed: int, layer: int, pictures: Sequence[str]) -> int:
 
 
 def choose_heads(
-    prompts: PromptBatch, layer: int, query: Tensor, key: Tensor, scale: float, shards: HeadShards
+    prompts: PromptBatch[Prompt], layer: int, query: Tensor, key: Tensor, scale: float, shards: HeadShards
 ) -> Tensor:
     """Choose the source head of every prompt in one layer (arXiv 2411.09968).
 

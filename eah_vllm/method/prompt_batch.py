@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,14 +14,31 @@ from eah_vllm.method.attention import broadcast_attention
 from eah_vllm.method.shards import HeadShards
 from eah_vllm.method.sinks import attention_received
 from eah_vllm.method.spans import ImageSpan
-from eah_vllm.worker.request_state import RequestState
+from eah_vllm.settings import EAHSettings
+
+
+class Prompt(Protocol):
+    """What the method reads of a request; the worker keeps more of it."""
+
+    settings: EAHSettings
+    prompt_length: int
+    spans: tuple[ImageSpan, ...]
+    pictures: tuple[str, ...]
+
+    @property
+    def image_tokens(self) -> int:
+        """Image tokens of the prompt."""
+
+
+Request = TypeVar("Request", bound=Prompt, covariant=True)
+"""Whatever the worker keeps of a request."""
 
 
 @dataclass(frozen=True, slots=True)
-class PrefillSlice:
+class PrefillSlice(Generic[Request]):
     """The rest of one request's prompt after `num_cached` tokens, as `num_rows` rows of the batch from `row_start`."""
 
-    state: RequestState
+    state: Request
     row_start: int
     batch_idx: int
     num_cached: int = 0
@@ -42,13 +60,13 @@ def image_columns(spans: Sequence[ImageSpan], *, drop_first: bool = False) -> li
 
 
 @dataclass(frozen=True)
-class PromptBatch:
+class PromptBatch(Generic[Request]):
     """Whole prompts among the rows of a step.
 
     `query`, `key`, `value` and `output` of its methods hold the rows of the whole step: `[tokens, local heads, dim]`.
     """
 
-    slices: tuple[PrefillSlice, ...]
+    slices: tuple[PrefillSlice[Request], ...]
 
     @cached_property
     def columns(self) -> list[list[int]]:

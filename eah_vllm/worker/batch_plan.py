@@ -5,16 +5,19 @@ from dataclasses import dataclass
 
 from eah_vllm import report
 from eah_vllm.method.prompt_batch import PrefillSlice, PromptBatch
-from eah_vllm.worker.request_state import RequestTable
+from eah_vllm.worker.request_state import RequestState, RequestTable
+
+EAHSlice = PrefillSlice[RequestState]
+EAHBatch = PromptBatch[RequestState]
 
 
 @dataclass(frozen=True, slots=True)
 class LayerWork:
     """What one layer does in one step."""
 
-    whole: PromptBatch
+    whole: EAHBatch
     """Prompts of which every row is in this step."""
-    cached: tuple[PrefillSlice, ...]
+    cached: tuple[EAHSlice, ...]
     """Prompts whose first rows lie in the prefix cache."""
     whole_is_everything: bool
     """The step has no row outside `whole`."""
@@ -50,7 +53,7 @@ def plan_batch(
     """
     if not table.unfinished_prompts:
         return NO_WORK
-    slices = []
+    slices: list[EAHSlice] = []
     for idx, req_id in enumerate(req_ids):
         state = table.unfinished_prompts.get(req_id)
         if state is None:
@@ -73,7 +76,7 @@ def plan_batch(
     return _by_layer(slices, sum(int(tokens) for tokens in num_scheduled_tokens)) if slices else NO_WORK
 
 
-def _by_layer(slices: Sequence[PrefillSlice], step_rows: int) -> BatchPlan:
+def _by_layer(slices: Sequence[EAHSlice], step_rows: int) -> BatchPlan:
     works: dict[tuple[int, ...], LayerWork] = {}
     plan = {}
     for layer in {layer for piece in slices for layer in piece.state.settings.layers}:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from eah_vllm.method.eah import on_host
-from eah_vllm.method.prompt_batch import PrefillSlice, PromptBatch, runs_triton
+from eah_vllm.method.prompt_batch import runs_triton
 from eah_vllm.method.spans import image_spans
 from eah_vllm.options import REASON_FIELD, RECORD_FIELD, EAHOptions, from_extra_args
 from eah_vllm.report import UNSUPPORTED_ATTENTION
 from eah_vllm.reuse.recorded_heads import RecordedHeads
 from eah_vllm.settings import ModelShape, resolve
-from eah_vllm.worker.batch_plan import NO_WORK, BatchPlan, plan_batch
+from eah_vllm.worker.batch_plan import NO_WORK, BatchPlan, EAHBatch, EAHSlice, plan_batch
 from eah_vllm.worker.request_state import LayerOutcome, RequestState, RequestTable
 from eah_vllm.worker.trace import Trace
 
@@ -114,7 +114,7 @@ class Intervention:
         finally:
             self._plan = NO_WORK
 
-    def note(self, prompts: PromptBatch, layer: int, choices: Tensor, *, reused: bool) -> None:
+    def note(self, prompts: EAHBatch, layer: int, choices: Tensor, *, reused: bool) -> None:
         """Keep what a layer did to some prompts, for the reports and the trace; `choices` as from `choose_heads`."""
         numbers, copied = on_host(choices)
         for piece, row in zip(prompts.slices, numbers, strict=True):
@@ -122,7 +122,7 @@ class Intervention:
             if self.trace is not None:
                 self._write_trace(self.trace, piece, piece.state.outcomes[layer])
 
-    def _write_trace(self, trace: Trace, piece: PrefillSlice, outcome: LayerOutcome) -> None:
+    def _write_trace(self, trace: Trace, piece: EAHSlice, outcome: LayerOutcome) -> None:
         head, sinks, _, broadcast = outcome.read()
         if broadcast:
             trace.write(

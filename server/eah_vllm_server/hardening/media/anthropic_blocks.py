@@ -4,11 +4,10 @@ vLLM leaves the blocks inside a tool's result unread, and drops those that it do
 does not know, without a word.
 """
 
+import reprlib
 from typing import Any
 
 from vllm.exceptions import VLLMValidationError
-
-from eah_vllm.options import shown
 
 IN_TOOL_RESULTS = ("text", "image", "tool_reference")
 SOURCES = ("base64", "url")
@@ -30,7 +29,7 @@ def check_blocks(request: Any) -> Any:
                 kind = inner.get("type")
                 if kind not in IN_TOOL_RESULTS:
                     known = ", ".join(IN_TOOL_RESULTS)
-                    _refuse("type", f"{shown(kind)} is no block of a tool's result; known are {known}")
+                    _refuse("type", f"{reprlib.repr(kind)} is no block of a tool's result; known are {known}")
                 _check_source(inner)
     return request
 
@@ -45,7 +44,7 @@ def _check_source(block: dict[str, Any]) -> None:
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     if kind not in SOURCES:
-        _refuse("source", f"a picture's source must be of type {' or '.join(SOURCES)}, got {shown(kind)}")
+        _refuse("source", f"a picture's source must be of type {' or '.join(SOURCES)}, got {reprlib.repr(kind)}")
 
 
 def _refuse(parameter: str, message: str) -> None:

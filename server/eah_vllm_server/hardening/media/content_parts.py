@@ -5,13 +5,12 @@ opened or fetched by the model's processor, past every rule for media. So only t
 are let through, and their values must be what it documents.
 """
 
+import reprlib
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from PIL import Image
 from vllm.exceptions import VLLMValidationError
-
-from eah_vllm.options import shown
 
 TEXT_TYPES = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "tool_reference"})
 URL_TYPES = {"image_url": "image_url", "input_image": "image_url", "audio_url": "audio_url", "video_url": "video_url"}
@@ -46,7 +45,7 @@ def check_message(message: Any, *, embeddings: bool) -> None:
         if isinstance(part, Mapping):
             _check_part(part, embeddings)
         elif not isinstance(part, str):
-            _refuse("content", f"a part of a message must be an object with a type, got {shown(part)}")
+            _refuse("content", f"a part of a message must be an object with a type, got {reprlib.repr(part)}")
 
 
 def _check_part(part: Mapping[str, Any], embeddings: bool) -> None:
@@ -59,25 +58,25 @@ def _check_part(part: Mapping[str, Any], embeddings: bool) -> None:
         if field in part or field == kind:
             _refuse(field, f"this server takes no {field} in a message; {_known(allowed)}")
     if kind is not None and (not isinstance(kind, str) or kind not in allowed):
-        _refuse("type", f"{shown(kind)} is no type of a content part; {_known(allowed)}")
+        _refuse("type", f"{reprlib.repr(kind)} is no type of a content part; {_known(allowed)}")
     for field in set(URL_TYPES.values()) & part.keys():
         _check_url(field, part[field])
     for field in EMBEDDING_TYPES & part.keys():
         _check_embeddings(field, part[field])
     if AUDIO in part and not _texts(part[AUDIO], needed="data"):
-        _refuse(AUDIO, f'must be {{"data": BASE64, "format": "wav"}}, got {shown(part[AUDIO])}')
+        _refuse(AUDIO, f'must be {{"data": BASE64, "format": "wav"}}, got {reprlib.repr(part[AUDIO])}')
 
 
 def _check_url(field: str, value: Any) -> None:
     url = value.get("url") if isinstance(value, Mapping) else value
     # None: the picture was sent before, and is asked for by its name (`uuid`).
     if url is not None and not isinstance(url, str):
-        _refuse(field, f'must be a URL, or {{"url": URL}}, got {shown(value)}')
+        _refuse(field, f'must be a URL, or {{"url": URL}}, got {reprlib.repr(value)}')
 
 
 def _check_embeddings(field: str, value: Any) -> None:
     if not (value is None or isinstance(value, str) or _texts(value)):
-        _refuse(field, f"must be the base64 of a .npy file, or an object of such texts, got {shown(value)}")
+        _refuse(field, f"must be the base64 of a .npy file, or an object of such texts, got {reprlib.repr(value)}")
 
 
 def _texts(value: Any, needed: str | None = None) -> bool:
