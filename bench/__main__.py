@@ -12,7 +12,8 @@ from pathlib import Path
 from bench import engine, op, op_memory, table
 from bench.bars import HEADER, verdicts
 from bench.children import exit_on_sigterm
-from bench.results import ROOT, Part, say, write
+from bench.results import Part, say, write
+from tools import ROOT
 
 PARTS = ("op", "engine", "serving", "medium", "mixed", "published")
 

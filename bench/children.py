@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from bench.results import ROOT
+from tools import ROOT
 
 IDLE_SECONDS = 60
 IDLE_SHARE = 0.05

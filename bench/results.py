@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
+from tools.provenance import commit, machine, versions
 
-ROOT = Path(__file__).parents[1]
 STARTED = time.monotonic()
 WRITTEN = ("bench/results.json", "docs/benchmarks.md")
 """What the command itself changes."""
@@ -65,7 +58,7 @@ def write(path: Path, part: Part, arguments: Sequence[str], *, quick: bool) -> N
         "command": "python -m bench " + " ".join(arguments),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "quick": quick,
-        "commit": commit(),
+        "commit": commit(WRITTEN),
         "machine": machine(),
         "versions": versions(),
     }
@@ -82,37 +75,3 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list) else value
-
-
-def commit() -> str:
-    """The commit that is checked out, "+dirty" where the files differ from it."""
-    head = _git("rev-parse", "--short=12", "HEAD")
-    changed = [line[3:] for line in _git("status", "--porcelain").splitlines()]
-    return head + ("+dirty" if set(changed) - set(WRITTEN) else "")
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.rstrip()
-
-
-def machine() -> dict[str, Any]:
-    """Processor, memory, threads, and what else kept the machine busy in the last minute."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    flags = next((line for line in lines if line.startswith("flags")), "").split()
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "bfloat16_instructions": "avx512_bf16" in flags or "amx_bf16" in flags,
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "torch_threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def versions() -> dict[str, str]:
-    """Of everything whose speed is measured."""
-    found = {name: version(name) for name in ("torch", "transformers", "eah-vllm")}
-    import vllm
-
-    return {"python": platform.python_version(), "vllm": vllm.__version__} | found

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.bars import HEADER, verdicts
 from bench.op import DTYPES, HEADS
-from bench.results import ROOT
+from tools import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 NOT_RUN = "not run: no GPU"

@@ -18,8 +18,8 @@ from load_tests.pool import Pool, ask_alone
 from load_tests.records import write_lines
 from load_tests.scenario import Scenario, ScenarioError, Serve, read, shipped
 from load_tests.target import Target
+from tools import ROOT
 
-ROOT = Path(__file__).parents[1]
 BUILTIN = "scenes"
 COLUMNS = ("asked", "finished", "refused", "gave_up", "failures", "wrong_answers", "eah_finished", "applied_share")
 STARTED = time.monotonic()

@@ -7,8 +7,8 @@ import sys
 import time
 from typing import Any
 
-from bench.results import commit, machine, versions
 from load_tests.target import Target
+from tools.provenance import commit, machine, versions
 
 
 def provenance(target: Target) -> dict[str, Any]:
