@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from tools import ROOT
+from tools.processes import family
 
 IDLE_SECONDS = 60
 IDLE_SHARE = 0.05
@@ -39,28 +40,23 @@ def wait_until_idle(*parents: int) -> None:
     Raises:
         TimeoutError: they do not.
     """
-    family = [process for pid in parents for process in _family(pid)]
+    watched = [process for pid in parents for process in family(pid)]
     deadline = time.monotonic() + IDLE_SECONDS
     while time.monotonic() < deadline:
-        before, since = _cpu_seconds(family), time.monotonic()
+        before, since = _cpu_seconds(watched), time.monotonic()
         time.sleep(0.2)
-        if _cpu_seconds(family) - before < IDLE_SHARE * (time.monotonic() - since):
+        if _cpu_seconds(watched) - before < IDLE_SHARE * (time.monotonic() - since):
             return
-    raise TimeoutError(f"processes {[process.pid for process in family]} do not come to rest")
+    raise TimeoutError(f"processes {[process.pid for process in watched]} do not come to rest")
 
 
 def cpu_seconds(pid: int) -> float:
     """Processor time that a process and its children have taken so far, all of them still alive."""
-    return _cpu_seconds(_family(pid))
+    return _cpu_seconds(family(pid))
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    parent = psutil.Process(pid)
-    return [parent, *parent.children(recursive=True)]
-
-
-def _cpu_seconds(family: list[psutil.Process]) -> float:
-    times = [process.cpu_times() for process in family]
+def _cpu_seconds(processes: list[psutil.Process]) -> float:
+    times = [process.cpu_times() for process in processes]
     return sum(t.user + t.system for t in times)
 
 

@@ -13,7 +13,7 @@ from vllm.benchmarks.datasets import SampleRequest
 from bench.children import Child, wait_until_idle
 from bench.load import run_load, switched
 from bench.results import Part, say
-from bench.servers import DEV_MODE, applied, check_applied, empty_caches
+from bench.servers import DEV_MODE, applied, check_applied
 from bench.serving import scenes
 from eah_vllm.scenes import MODEL_PATH
 from eah_vllm.scenes.captions import CAPTION_REQUEST
@@ -43,7 +43,7 @@ def measure(rounds: int, part: Part, *, number: int, tokens: int = OUTPUT_LEN) -
         published.call("start", str(MODEL_PATH), eah["layer"], eah["relative_threshold"])
         for round_idx in range(-1, rounds):
             some = images[(round_idx + 1) * number : (round_idx + 2) * number]
-            empty_caches(server)
+            server.empty_caches()
             wait_until_idle(server.pid, published.pid)
             passed, broadcasts = published.call("answers", some, image_prompt(CAPTION_REQUEST), tokens)
             if not broadcasts:

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tools.serving import Server
 
 # For the routes that empty the caches.
@@ -30,19 +28,9 @@ def both_servers(arguments: Sequence[str]) -> Iterator[dict[str, Server]]:
         yield {"stock": stock, "off": ours, "on": ours, "half": ours}
 
 
-def empty_caches(server: Server) -> None:
-    """Forget prompts and pictures, so that a setting cannot profit from the one before it."""
-    for cache in ("prefix", "mm", "encoder"):
-        status, body = server.post(f"/reset_{cache}_cache", {})
-        if status != 200 or "false" in body:  # vLLM refuses while a request is under way
-            raise RuntimeError(f"/reset_{cache}_cache: {status} {body}")
-
-
 def applied(server: Server) -> float:
     """Requests that EAH was applied to so far; 0 for vLLM without the plugin."""
-    families = text_string_to_metric_families(server.get("/metrics")[1])
-    samples = [sample for family in families for sample in family.samples]
-    return sum(s.value for s in samples if s.name == "eah_requests_total" and s.labels["outcome"] == "applied")
+    return server.outcomes().get("applied", 0)
 
 
 def check_applied(server: Server, before: float, expected: int) -> None:

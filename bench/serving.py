@@ -13,7 +13,7 @@ from bench.checkpoint import MEDIUM, make_checkpoint
 from bench.children import cpu_seconds, wait_until_idle
 from bench.load import random_requests, run_load, switched
 from bench.results import Part, rotated, say
-from bench.servers import applied, both_servers, check_applied, empty_caches
+from bench.servers import applied, both_servers, check_applied
 from eah_vllm.scenes import MODEL_PATH
 
 SETTINGS = ("stock", "off", "on", "half")
@@ -73,7 +73,7 @@ def measure(workload: Workload, rounds: int, part: Part, settings: Sequence[str]
                 row: dict[str, Any] = {}
                 for setting in rotated(settings, round_idx):
                     server = servers[setting]
-                    empty_caches(server)
+                    server.empty_caches()
                     wait_until_idle(*pids)
                     run_load(server, workload.model, workload.name, switched(wake_up, "off"), concurrency)
                     before, worked = applied(server), cpu_seconds(server.pid)

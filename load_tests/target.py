@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
-from prometheus_client.parser import text_string_to_metric_families
+
+from tools.client import Client
+from tools.processes import family, memory
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SETTLE_SECONDS = 60
 COUNT_SECONDS = 2.0
-CACHES = ("prefix", "mm", "encoder")
 
 
 class TargetError(RuntimeError):
@@ -53,13 +51,9 @@ class Target:
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
         """Status and text of a GET, or of a POST where there is a body; status 0 where nobody answers."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, self.headers | {"Content-Type": "application/json"})
+        client = Client(self.url, self.api_key)
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
+            return client.get(path) if body is None else client.post(path, body)
         except OSError as error:
             return 0, str(error)
 
@@ -71,20 +65,25 @@ class Target:
 
     def metrics(self) -> dict[str, float]:
         """Samples of `/metrics` summed over their labels; `eah_requests_total` by outcome."""
-        status, body = self.call("/metrics")
-        if status != 200:
-            return {}
+        client = Client(self.url, self.api_key)
+        try:
+            samples = list(client.samples())
+        except OSError:
+            return {}  # nobody answers
         summed: defaultdict[str, float] = defaultdict(float)
-        for family in text_string_to_metric_families(body):
-            for sample in family.samples:
-                summed[sample.name] += sample.value
-                if sample.name == "eah_requests_total":
-                    summed[f"{sample.name} {sample.labels['outcome']}"] += sample.value
+        for sample in samples:
+            summed[sample.name] += sample.value
+            if sample.name == "eah_requests_total":
+                summed[f"{sample.name} {sample.labels['outcome']}"] += sample.value
         return dict(summed)
 
     def empty_caches(self) -> bool:
-        """Forget prompts and pictures; False where the server has no routes for it (VLLM_SERVER_DEV_MODE=1)."""
-        return all(self.call(f"/reset_{cache}_cache", {})[0] == 200 for cache in CACHES)
+        """Forget prompts and pictures; False where the server refuses, or has no routes for it."""
+        try:
+            Client(self.url, self.api_key).empty_caches()
+        except (OSError, RuntimeError):
+            return False
+        return True
 
     def left_over(self) -> float | None:
         """Requests that still run or wait when everybody has had an answer or gone away, and does not end."""
@@ -124,23 +123,9 @@ class Target:
 
     def processes(self) -> list[psutil.Process]:
         """The server and its children; none where its pid is not known or gone."""
-        if self.pid is None or not psutil.pid_exists(self.pid):
-            return []
-        parent = psutil.Process(self.pid)
-        return [parent, *parent.children(recursive=True)]
+        return [] if self.pid is None else family(self.pid)
 
     def memory(self) -> dict[str, float] | None:
-        """MiB of all processes: `pss`, and `own`, that is without pages of files, which other programs share."""
-        found = [_rollup(process.pid) for process in self.processes()]
-        if not found:
-            return None
-        return {
-            "pss": sum(one["Pss"] for one in found) / 1024,
-            "own": sum(one["Pss_Anon"] + one["Pss_Shmem"] for one in found) / 1024,
-        }
-
-
-def _rollup(pid: int) -> dict[str, int]:
-    """KiB; a page that several processes share counts in part for each."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    return {line.split(":")[0]: int(line.split()[1]) for line in lines}
+        """MiB of all processes, as `tools.processes.memory` says; None where there are none."""
+        found = self.processes()
+        return memory(found) if found else None

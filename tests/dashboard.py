@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.engine.driver import ROOT
 from tests.replicas.load import Load, asks
+from tools import ROOT
 from tools.serving import Server, free_port
 
 SHIPPED = ROOT / "deploy" / "prometheus"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 import re
 import signal
@@ -13,8 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,8 +19,11 @@ from typing import Any
 import openai
 from PIL import Image
 
+from tools.client import Client
+
 API_KEY = "the-key"
 START_SECONDS = 480
+REQUEST_SECONDS = 30
 SMALL = ["--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--kv-cache-memory-bytes", "67108864"]
 SMALL += ["--block-size", "32", "--max-logprobs", "-1", "--enable-prompt-tokens-details"]
 
@@ -51,11 +51,30 @@ def free_port() -> int:
         return port
 
 
-class Server:
-    """Use as a context manager; `plain=True` is vLLM's own serve command, without our endpoint plugin."""
+class Server(Client):
+    """Use as a context manager; it has a free port of this machine.
 
-    def __init__(self, arguments: Sequence[str], *, env: Mapping[str, str] | None = None, plain: bool = False) -> None:
+    Args:
+        arguments: of `serve`; none serve the built-in model.
+        env: environment variables beside this process's own.
+        plain: vLLM's own serve command, without our endpoint plugin.
+        api_key: that the server wants; None for a server without one.
+
+    Raises:
+        RuntimeError: it ended; the message has the end of its log.
+        TimeoutError: it did not answer in time.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str] = (),
+        *,
+        env: Mapping[str, str] | None = None,
+        plain: bool = False,
+        api_key: str | None = API_KEY,
+    ) -> None:
         self.port = free_port()
+        super().__init__(f"http://127.0.0.1:{self.port}", api_key, REQUEST_SECONDS)
         self._folder = tempfile.TemporaryDirectory()
         self._log = Path(self._folder.name, "log")
         command = [str(Path(sys.executable).with_name("eah-vllm"))]
@@ -63,7 +82,8 @@ class Server:
             script = Path(self._folder.name, "plain_vllm_serve.py")
             script.write_text(PLAIN_VLLM_SERVE)
             command = [sys.executable, str(script)]
-        command += ["serve", *arguments, "--host", "127.0.0.1", "--port", str(self.port), "--api-key", API_KEY]
+        command += ["serve", *arguments, "--host", "127.0.0.1", "--port", str(self.port)]
+        command += [] if api_key is None else ["--api-key", api_key]
         environment = {name: value for name, value in os.environ.items() if name != "VLLM_PLUGINS"}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -74,17 +94,12 @@ class Server:
         except BaseException:
             self.__exit__()
             raise
-        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=API_KEY, max_retries=0)
+        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key=api_key or "none", max_retries=0)
 
     @property
     def pid(self) -> int:
         """The process that was started; API processes and engines are its children."""
         return self._process.pid
-
-    @property
-    def url(self) -> str:
-        """The address, without `/v1`."""
-        return f"http://127.0.0.1:{self.port}"
 
     def _wait(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -97,25 +112,6 @@ class Server:
             except OSError:
                 time.sleep(0.5)
         raise TimeoutError(self.log()[-6000:])
-
-    def get(self, path: str, key: str | None = API_KEY) -> tuple[int, str]:
-        """Status and body of a GET."""
-        request = urllib.request.Request(self.url + path)
-        if key is not None:
-            request.add_header("Authorization", f"Bearer {key}")
-        return self._send(request)
-
-    def post(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
-        """Status and body of a POST."""
-        headers = {"Authorization": f"Bearer {API_KEY}", "Content-Type": "application/json"}
-        return self._send(urllib.request.Request(self.url + path, json.dumps(body).encode(), headers))
-
-    def _send(self, request: urllib.request.Request) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(request, timeout=30) as response:
-                return response.status, response.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
 
     def counter(self, name: str, **labels: str) -> float:
         """A counter of `/metrics`, 0 where it does not exist yet."""

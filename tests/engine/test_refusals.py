@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.driver import ROOT
+from tools import ROOT
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,10 @@ import psutil
 from eah_vllm_server.__main__ import complete, serve_parser
 
 from tests.faults.http import get
+from tools import ROOT
+from tools.processes import family
 from tools.serving import Server
 
-ROOT = Path(__file__).parents[2]
 SECONDS_TO_END = 40
 """More than any promise of docs/operations.md; who needs longer has not kept it."""
 SHARED_MEMORY = re.compile(r"/dev/shm/\S+")
@@ -56,11 +57,7 @@ class FaultServer(Server):
 
     def family(self) -> list[psutil.Process]:
         """The process that was started, and all under it."""
-        try:
-            parent = psutil.Process(self.pid)
-            return [parent, *parent.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        return family(self.pid)
 
     def titled(self, title: str) -> psutil.Process:
         """The process that vLLM calls so, such as `EngineCore`."""

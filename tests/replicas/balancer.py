@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.engine.driver import ROOT
+from tools import ROOT
 from tools.serving import free_port
 
 SHIPPED = ROOT / "deploy" / "nginx"

@@ -15,7 +15,7 @@ import pytest
 from eah_vllm.scenes.benchmark import score_captions
 from eah_vllm.scenes.world import make_scene
 from tests.checkpoints import random_image
-from tests.engine.driver import ROOT
+from tools import ROOT
 from tools.serving import API_KEY, SMALL, Server, image_message
 
 XARGS = {"eah": 1, "eah_layer": 1, "eah_relative_threshold": 1.5}

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import psutil
-from prometheus_client.parser import text_string_to_metric_families
-
-from tests.engine.driver import ROOT
+from tools import ROOT
+from tools.processes import family, memory
 from tools.serving import SMALL, Server
 
 NAME = "tiny"
@@ -55,20 +52,6 @@ class InspectedServer(Server):
             env={"VLLM_SERVER_DEV_MODE": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'server'}"} | FEW_KERNELS,
         )
 
-    def metrics(self) -> dict[str, float]:
-        """Every sample of `/metrics`, summed over its labels."""
-        summed: defaultdict[str, float] = defaultdict(float)
-        for family in text_string_to_metric_families(self.get("/metrics")[1]):
-            for sample in family.samples:
-                summed[sample.name] += sample.value
-        return summed
-
-    def outcomes(self) -> dict[str, float]:
-        """`eah_requests_total` by outcome."""
-        families = text_string_to_metric_families(self.get("/metrics")[1])
-        samples = [sample for family in families for sample in family.samples]
-        return {s.labels["outcome"]: s.value for s in samples if s.name == "eah_requests_total"}
-
     def held(self) -> dict[str, float]:
         """What is not 0 although nothing is under way: worker state, running and waiting requests, KV blocks."""
         status, body = self.post("/collective_rpc", {"method": "held_state"})
@@ -91,14 +74,7 @@ class InspectedServer(Server):
 
     def memory(self) -> float:
         """MiB of the server's processes, without pages of files: other programs share those, or cease to."""
-        parent = psutil.Process(self.pid)
-        return sum(_own_memory(process.pid) for process in (parent, *parent.children(recursive=True))) / 1024
-
-
-def _own_memory(pid: int) -> int:
-    """KiB; a page shared by several processes counts in part for each."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
+        return memory(family(self.pid))["own"]
 
 
 @contextmanager

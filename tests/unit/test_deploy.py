@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from deploy.serve_lock import LOCK, SERVE_LOCK, serve_lock
 from eah_vllm.options import EngineDefaults
-from tests.engine.driver import ROOT
+from tools import ROOT
 
 DEPLOY = ROOT / "deploy"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
