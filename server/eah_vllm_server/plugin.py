@@ -1,6 +1,7 @@
 """Entry point `vllm.endpoint_plugins`: attaches the routes to vLLM's own API server."""
 
 import asyncio
+import logging
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from eah_vllm_server.vllm_names import NAMES
 
 if TYPE_CHECKING:
     from vllm.engine.protocol import EngineClient
+
+logger = logging.getLogger("vllm.eah")
 
 
 class EAHEndpointPlugin:
@@ -28,15 +31,21 @@ class EAHEndpointPlugin:
         from eah_vllm_server import other_routes, routes
         from eah_vllm_server.gate import Gate, GateMiddleware
         from eah_vllm_server.hardening.edge.slow_clients import SlowClientsMiddleware
+        from eah_vllm_server.hardening.limits import read_limits
         from eah_vllm_server.hardening.protect import protect
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
+        limits = app.state.http_limits = read_limits(app.state.args)
         app.state.gate = Gate()
         # The last one added is the first to see a request: who has no key takes no place.
-        app.add_middleware(SlowClientsMiddleware)
+        if limits.hardening:
+            app.add_middleware(SlowClientsMiddleware)
         app.add_middleware(GateMiddleware, gate=app.state.gate)
-        protect(app)
+        if limits.hardening:
+            protect(app, limits)
+        else:
+            logger.warning("EAH: eah_http.hardening is false: clients are limited as by vLLM alone.")
 
     async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:
         """Called once the engine is up."""
@@ -66,5 +75,6 @@ class EAHEndpointPlugin:
         if state.eah.model.refusal is None:
             await collector.check_identity(identity(vllm_config))
             state.eah.counting = asyncio.create_task(collector.keep_counting())
-        state.gate.limit = request_limit(vllm_config.scheduler_config)
+        if state.http_limits.hardening:  # else vLLM's own --max-num-queued-reqs alone, and no limit by default
+            state.gate.limit = request_limit(vllm_config.scheduler_config)
         state.engine_client = DrainingClient(engine_client, state.gate, state)

@@ -178,6 +178,12 @@ def arguments(http: Any = None, **more: Any) -> Namespace:
 def test_limits_are_read_from_the_command_line() -> None:
     assert read_limits(Namespace()) == read_limits(arguments()) == HTTPLimits()
     assert read_limits(arguments({"body_bytes": 5})).body_bytes == 5
+    assert read_limits(arguments({"hardening": True, "body_bytes": 5})).hardening
+
+
+def test_hardening_can_be_left_out_as_a_whole() -> None:
+    assert not read_limits(arguments({"hardening": False})).hardening
+    assert not read_limits(arguments({"hardening": False}, enable_prompt_embeds=True)).hardening, "as vLLM alone"
 
 
 @pytest.mark.parametrize(
@@ -188,6 +194,9 @@ def test_limits_are_read_from_the_command_line() -> None:
         (arguments({"image_formats": ["EPS"]}), r"eah_http\.image_formats\.0: .*'PNG'.*got 'EPS'"),
         (arguments({"private_networks": ["10.0.0.1/8"]}), r"eah_http\.private_networks\.0: .*host bits"),
         (arguments([1]), "must be an object"),
+        (arguments({"hardening": "no"}), r"eah_http\.hardening: .*valid boolean.*got 'no'"),
+        (arguments({"hardening": False, "body_bytes": 5}), r"eah_http\.body_bytes: has no effect with hardening false"),
+        (arguments({"hardening": True}, enable_prompt_embeds=True), "--enable-prompt-embeds reads pickled tensors"),
         (arguments(enable_prompt_embeds=True), "--enable-prompt-embeds reads pickled tensors"),
     ],
 )

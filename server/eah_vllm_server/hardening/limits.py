@@ -34,6 +34,7 @@ class HTTPLimits(BaseModel):
         (), description="networks that may be fetched from although they are not public, such as 10.1.0.0/16"
     )
     client_timeout: float = Field(60, gt=0, description="seconds that a client may take to send its request")
+    hardening: bool = Field(True, strict=True, description="false: none of what docs/hardening.md lists is installed")
 
 
 def read_limits(args: Namespace) -> HTTPLimits:
@@ -45,20 +46,24 @@ def read_limits(args: Namespace) -> HTTPLimits:
     Raises:
         ValueError: an unknown field, a bad value, or an argument that cannot be had, naming it.
     """
-    if getattr(args, "enable_prompt_embeds", False):
-        raise ValueError(
-            "--enable-prompt-embeds reads pickled tensors out of HTTP requests; leave it off (LLM can use it)"
-        )
     additional: Any = getattr(args, "additional_config", None)
     fields = additional.get(SECTION, {}) if isinstance(additional, dict) else {}
     where = f"--additional-config {SECTION}"
     if not isinstance(fields, dict):
         raise ValueError(f"{where} must be an object, got {fields!r}")
+    if fields.get("hardening") is False and len(fields) > 1:
+        other = next(name for name in fields if name != "hardening")
+        raise ValueError(f"{where}.{other}: has no effect with hardening false; leave one of them out")
     try:
-        return HTTPLimits(**fields)
+        limits = HTTPLimits(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         known = f"; known are {', '.join(HTTPLimits.model_fields)}" if first["type"] == "extra_forbidden" else ""
         message = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{where}.{field}: {message}, got {first['input']!r}{known}") from None
+    if limits.hardening and getattr(args, "enable_prompt_embeds", False):
+        raise ValueError(
+            "--enable-prompt-embeds reads pickled tensors out of HTTP requests; leave it off (LLM can use it)"
+        )
+    return limits

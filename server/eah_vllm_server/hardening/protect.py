@@ -8,7 +8,7 @@ from eah_vllm_server.errors import http_error
 from eah_vllm_server.hardening.edge.answer_headers import AnswerHeaders
 from eah_vllm_server.hardening.edge.api_key import KeyForEveryPath, api_keys
 from eah_vllm_server.hardening.edge.body_limit import BodyLimit
-from eah_vllm_server.hardening.limits import read_limits
+from eah_vllm_server.hardening.limits import HTTPLimits
 from eah_vllm_server.hardening.media.connector import install_media_connector
 from eah_vllm_server.hardening.media.pixel_budget import BudgetPerRequest
 
@@ -16,13 +16,8 @@ from eah_vllm_server.hardening.media.pixel_budget import BudgetPerRequest
 DOC_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 
 
-def protect(app: FastAPI) -> None:
-    """Install limits, media rules and middleware, as the server's arguments say.
-
-    Raises:
-        ValueError: an argument that cannot be had, naming it.
-    """
-    limits = app.state.http_limits = read_limits(app.state.args)
+def protect(app: FastAPI, limits: HTTPLimits) -> None:
+    """Install media rules and middleware."""
     install_media_connector(limits)
     app.router.routes[:] = [route for route in app.routes if getattr(route, "path", None) not in DOC_PAGES]
     app.add_exception_handler(HTTPException, http_error)
