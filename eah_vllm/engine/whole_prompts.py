@@ -42,10 +42,10 @@ class WholePromptsMixin:
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        """VLLM's; but a prompt that EAH changes and that is not yet running gets all of its tokens, or none.
+        """Let vLLM choose a request's pictures of this step, but give a waiting EAH prompt all of its tokens, or none.
 
-        vLLM calls this for each request with pictures once it knows how many tokens the step has for it, and stops to
-        admit requests where the answer is none.
+        vLLM calls this for each request with pictures once it knows how many tokens the step has for it. Where a
+        waiting request gets none, vLLM admits no other in this step.
         """
         # A request that decodes comes here too, in every step.
         if (
@@ -68,10 +68,11 @@ class WholePromptsMixin:
         return max(offered, rest) if self._embeddings_needed(request, computed) <= room else 0
 
     def _tokens_left(self, offered: int) -> int:
-        """Tokens that the step has left for a request which vLLM offered some of them; perhaps a few more are left.
+        """How many tokens the step surely has left for a request that was offered so many.
 
-        `long_prefill_token_threshold` may have cut the offer, and vLLM keeps what is left to itself. So the most that
-        the requests before this one can have taken is subtracted from the whole.
+        `long_prefill_token_threshold` may have cut the offer, and vLLM does not say what is left of the step. So the
+        most that the requests before this one can have taken is subtracted from the whole: plain ones were cut too,
+        and each may have taken drafts, which it forgets as soon as they are scheduled.
         """
         config = self.scheduler_config
         most = config.long_prefill_token_threshold
