@@ -16,7 +16,7 @@ from bench.checkpoint import Geometry, make_checkpoint
 from bench.children import wait_until_idle
 from bench.load import ON, random_requests, tokenizer
 from bench.results import Part, rotated, say
-from bench.servers import applied, both_servers, check_applied, empty_caches
+from bench.servers import applied, both_servers, check_applied
 from tools.serving import API_KEY, Server
 from tools.vllm_bench import send
 
@@ -68,7 +68,7 @@ def measure(folder: Path, rounds: int, part: Part, *, quick: bool) -> None:
             row: dict[str, Any] = {}
             for setting in rotated(SETTINGS, round_idx):
                 server = servers[setting]
-                empty_caches(server)
+                server.empty_caches()
                 wait_until_idle(*{other.pid for other in servers.values()})
                 before = applied(server)
                 row[setting], tokens = _run(server, model, long, seen, with_eah=setting == "half")

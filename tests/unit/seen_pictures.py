@@ -19,7 +19,7 @@ WIDE = HTTPLimits(image_formats=("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "P
 
 
 def load(data: bytes, **options: Any) -> MediaWithBytes[Image.Image]:
-    return CheckedImageIO(ImageMediaIO(**options), WIDE, PixelBudget(10**9)).load_bytes(data)
+    return CheckedImageIO(ImageMediaIO(**options), WIDE, PixelBudget(WIDE)).load_bytes(data)
 
 
 def seen(data: bytes) -> Pixels:

@@ -52,14 +52,14 @@ def png_header(width: int, height: int, depth: int = 8, colour: int = 2, pixels:
     ],
 )
 def test_ordinary_pictures_pass(format_: str, mode: str) -> None:
-    assert check_image(picture(format_, mode), LIMITS) == 32 * 24
+    assert check_image(picture(format_, mode), LIMITS) == (32, 24)
 
 
 def test_pictures_of_a_camera_with_a_second_picture_inside_pass() -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 48)).save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (8, 6))])
     assert Image.open(buffer).is_animated, "this must be a picture that calls itself several"
-    assert check_image(buffer.getvalue(), LIMITS) == 64 * 48
+    assert check_image(buffer.getvalue(), LIMITS) == (64, 48)
 
 
 @pytest.mark.parametrize("format_", ["GIF", "WEBP", "PNG"])
@@ -107,7 +107,7 @@ def test_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
         data = picture(format_)
         module = type(Image.open(io.BytesIO(data)))
         monkeypatch.setattr(module, "load", decode)
-        assert check_image(data, LIMITS) == 32 * 24
+        assert check_image(data, LIMITS) == (32, 24)
         with pytest.raises(AssertionError, match="decoded"):
             Image.open(io.BytesIO(data)).convert("L")
 
@@ -115,15 +115,25 @@ def test_nothing_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_limits_are_the_operators() -> None:
     data = picture("TIFF", "L", (300, 2))
     limits = HTTPLimits(image_formats=("TIFF",), image_aspect=150, image_pixels=600)
-    assert check_image(data, limits) == 600
+    assert check_image(data, limits) == (300, 2)
     for changed in ({"image_pixels": 599}, {"image_aspect": 149}, {"image_formats": ("PNG",)}):
         with pytest.raises(ImageRefused):
             check_image(data, limits.model_copy(update=changed))
 
 
 def test_pixels_of_one_request_add_up() -> None:
-    budget = PixelBudget(1000)
-    budget.take(600)
+    budget = PixelBudget(HTTPLimits(request_pixels=1000))
+    budget.take(20, 30)
     with pytest.raises(ImageRefused, match="1000 pixels together"):
-        budget.take(401)
-    budget.take(400)
+        budget.take(401, 1)
+    budget.take(20, 20)
+
+
+def test_pictures_of_one_request_are_counted_by_what_they_become() -> None:
+    """Scaled to a fixed shorter side, a line of pixels is as large as many pictures."""
+    budget = PixelBudget(HTTPLimits(request_pictures=10))
+    for size in [(1, 1), (30, 10), (10, 40), (1, 16)]:
+        budget.take(*size)
+    budget.take(12, 1)
+    with pytest.raises(ImageRefused, match=r"10 pictures \(eah_http.request_pictures\)"):
+        budget.take(1, 1)

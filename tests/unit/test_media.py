@@ -212,7 +212,7 @@ def test_a_request_has_one_budget_over_all_its_messages() -> None:
     limits = HTTPLimits(request_pixels=32 * 24 * 2)
 
     async def three() -> list[Any]:
-        REQUEST_BUDGET.set(PixelBudget(limits.request_pixels))
+        REQUEST_BUDGET.set(PixelBudget(limits))
         parsers = [connector(limits=limits) for _ in range(3)]  # vLLM makes one for each message
         urls = [parser.fetch_image_async(data_url(picture("PNG"))) for parser in parsers]
         return await asyncio.gather(*urls, return_exceptions=True)

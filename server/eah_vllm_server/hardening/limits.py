@@ -25,6 +25,7 @@ class HTTPLimits(BaseModel):
     body_items: int = Field(500_000, gt=0, description="commas and brackets in a request body, all in all")
     image_pixels: int = Field(50_000_000, gt=0, description="largest picture, width times height")
     request_pixels: int = Field(100_000_000, gt=0, description="all pictures of one request together")
+    request_pictures: int = Field(256, gt=0, description="pictures of one request; long ones count several times")
     image_aspect: float = Field(100, ge=1, description="longer side of a picture over its shorter side, at most")
     image_formats: tuple[ImageFormat, ...] = Field(
         ("JPEG", "PNG", "WEBP", "GIF", "BMP"), min_length=1, description="formats that are read"

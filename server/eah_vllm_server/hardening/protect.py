@@ -22,7 +22,7 @@ def protect(app: FastAPI, limits: HTTPLimits) -> None:
     app.router.routes[:] = [route for route in app.routes if getattr(route, "path", None) not in DOC_PAGES]
     app.add_exception_handler(HTTPException, http_error)
     # The last one added is the first to see a request; vLLM's own come before all of these.
-    app.add_middleware(BudgetPerRequest, pixels=limits.request_pixels)
+    app.add_middleware(BudgetPerRequest, limits=limits)
     app.add_middleware(BodyLimit, max_bytes=limits.body_bytes, max_items=limits.body_items)
     if keys := api_keys(app.state.args):
         app.add_middleware(KeyForEveryPath, tokens=keys)

@@ -79,7 +79,7 @@ class CheckedMediaConnector(MediaConnector):
     def _checked(self, media_io: MediaIO[T]) -> MediaIO[T]:
         if not isinstance(media_io, ImageMediaIO):
             return media_io
-        budget = REQUEST_BUDGET.get() or PixelBudget(self.limits.request_pixels)
+        budget = REQUEST_BUDGET.get() or PixelBudget(self.limits)
         return CheckedImageIO(media_io, self.limits, budget)
 
     def _check_local(self, scheme: str, url: str) -> None:

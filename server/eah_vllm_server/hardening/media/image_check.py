@@ -15,8 +15,8 @@ class ImageRefused(ValueError):
     """A picture that is not decoded; the message says why."""
 
 
-def check_image(data: bytes, limits: HTTPLimits) -> int:
-    """Pixels of a picture that may be decoded.
+def check_image(data: bytes, limits: HTTPLimits) -> tuple[int, int]:
+    """Width and height of a picture that may be decoded, in pixels.
 
     Raises:
         ImageRefused: not a picture, of another format, too large, too long, animated, or of values without a meaning.
@@ -48,4 +48,4 @@ def check_image(data: bytes, limits: HTTPLimits) -> int:
     if not can_be_seen(image):
         why = f"its mode {image.mode} does not say which value is black and which is white"
         raise ImageRefused(f"{why}; convert it, {CONVERT % 'in.tif -auto-level'}")
-    return width * height
+    return width, height

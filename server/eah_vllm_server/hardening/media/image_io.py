@@ -52,10 +52,10 @@ class CheckedImageIO(MediaIO[Any]):
             VLLMValidationError: says what is wrong with the picture.
         """
         try:
-            pixels = check_image(data, self._limits)
-            if 0 < envs.VLLM_MAX_IMAGE_PIXELS < pixels:
+            width, height = check_image(data, self._limits)
+            if 0 < envs.VLLM_MAX_IMAGE_PIXELS < width * height:
                 raise ImageRefused(f"it has more than {envs.VLLM_MAX_IMAGE_PIXELS} pixels (VLLM_MAX_IMAGE_PIXELS)")
-            self._budget.take(pixels)
+            self._budget.take(width, height)
         except ImageRefused as error:
             raise refused(str(error)) from error
         try:

@@ -1,32 +1,51 @@
-"""How many pixels one HTTP request may decode, over all its pictures: a body of tiny files can hold gigabytes."""
+"""How many pictures and pixels one HTTP request may bring: a body of tiny files can hold gigabytes.
+
+vLLM processes the pictures of all requests in one thread, so this is also what bounds how long one request can keep
+others waiting.
+"""
 
 import threading
 from contextvars import ContextVar
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from eah_vllm_server.hardening.limits import HTTPLimits
 from eah_vllm_server.hardening.media.image_check import ImageRefused
+
+LONG = 4
+"""A processor scales the shorter side of a picture to a fixed length. One that is longer than this many times its
+width becomes as large as several ordinary ones, and counts as so many."""
 
 
 class PixelBudget:
-    """Pixels left; the pictures of a request are read in several threads."""
+    """What is left for a request; its pictures are read in several threads."""
 
-    def __init__(self, pixels: int) -> None:
-        self._all = self._left = pixels
+    def __init__(self, limits: HTTPLimits) -> None:
+        self._limits = limits
+        self._pixels: int = limits.request_pixels
+        self._pictures: float = limits.request_pictures
         self._lock = threading.Lock()
 
-    def take(self, pixels: int) -> None:
+    def take(self, width: int, height: int) -> None:
         """Count a picture.
 
         Raises:
-            ImageRefused: the request has too many pixels.
+            ImageRefused: the request has too many pictures or pixels.
         """
+        pictures = max(1, max(width, height) / min(width, height) / LONG)
         with self._lock:
-            if pixels > self._left:
+            if pictures > self._pictures:
                 raise ImageRefused(
-                    f"the pictures of one request may have {self._all} pixels together (eah_http.request_pixels)"
+                    f"one request may have {self._limits.request_pictures} pictures (eah_http.request_pictures); a "
+                    f"long one counts several times"
                 )
-            self._left -= pixels
+            if width * height > self._pixels:
+                most = self._limits.request_pixels
+                raise ImageRefused(
+                    f"the pictures of one request may have {most} pixels together (eah_http.request_pixels)"
+                )
+            self._pictures -= pictures
+            self._pixels -= width * height
 
 
 REQUEST_BUDGET: ContextVar[PixelBudget | None] = ContextVar("eah_request_budget", default=None)
@@ -35,13 +54,13 @@ REQUEST_BUDGET: ContextVar[PixelBudget | None] = ContextVar("eah_request_budget"
 class BudgetPerRequest:
     """ASGI middleware: a new budget for whatever a request's handler and its tasks decode."""
 
-    def __init__(self, app: ASGIApp, pixels: int) -> None:
+    def __init__(self, app: ASGIApp, limits: HTTPLimits) -> None:
         self._app = app
-        self._pixels = pixels
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        token = REQUEST_BUDGET.set(PixelBudget(self._pixels))
+        token = REQUEST_BUDGET.set(PixelBudget(self._limits))
         try:
             await self._app(scope, receive, send)
         finally:
