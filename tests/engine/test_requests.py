@@ -64,6 +64,8 @@ def test_text_only_prompt_is_a_plain_request_for_the_prefix_cache(gqa_engine: En
         ({"layer": 3}, "eah_layer: this model has layers 0..2, got 3"),
         ({"layer": -1}, "eah_layer"),
         ({"head": 8}, "eah_head: this model has heads 0..7, got 8"),
+        ({"seed": 1}, "eah_seed: must stand beside head"),
+        ({"seed": -1, "head": "random"}, "eah_seed"),
         ({"threshold": 0}, "eah_threshold"),
         ({"threshold": 0.1, "relative_threshold": 1.0}, "exclude each other"),
         ({"min_density": 2}, "eah_min_density"),

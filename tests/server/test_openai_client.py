@@ -211,6 +211,8 @@ def test_metrics_and_capabilities(server: Server) -> None:
     assert server.counter("eah_source_heads_total", head=str(head), layer="1") > 0
     described = json.loads(server.get("/v1/eah")[1])
     assert (described["supported"], described["num_layers"], described["num_heads"]) == (True, 5, 6)
+    assert described["limits"]["seed"] == [0, 2**32 - 1]
+    assert "random" in described["options"]["seed"]["description"]
     assert described["aliases"] == ["tiny:eah"]
     assert described["defaults"]["layer"] == 1
     assert described["engine"] == {"chunked_prefill": True, "max_whole_prompt": 512, "prefix_reuse": False}
