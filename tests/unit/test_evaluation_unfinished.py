@@ -70,7 +70,7 @@ def answered(coco: Path, folder: Path) -> ChairTask:
     kept = AnswerFile(folder, {**chair.identity(), "model": AWAY.model, "version": version("eah-vllm")})
     for number, question in enumerate(chair.questions()):
         kept.add(OFF.name, question.id, Answer(CUT, "length" if number % 2 else "stop" if number else None))
-        kept.add(ON.name, question.id, Answer(CUT, "stop", None, None, {"applied": True, "reason": None}))
+        kept.add(ON.name, question.id, Answer(CUT, "stop", None, None, {"applied": True, "reason": None, "layers": []}))
     kept.close()
     return chair
 

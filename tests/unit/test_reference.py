@@ -92,6 +92,8 @@ RELEASED_CODE = _Request(
     head="auto",
     min_density=0.0,
     released_code=True,
+    seed=0,
+    pictures=None,
     image_columns=list(range(35, 611)),
     first_columns=[35],
 )
@@ -134,7 +136,7 @@ def test_its_statistics_are_the_naive_ones() -> None:
         for r, row in enumerate(naive.attention_map(query, key, head, 0.5)):
             maps[head, r, : r + 1] = torch.tensor(row)
     columns = [0, 1, 2, 7, 8, 13]
-    request = _Request((0,), 0.07, "auto", 0.0, False, columns, [0])
+    request = _Request((0,), 0.07, "auto", 0.0, False, 0, None, columns, [0])
     expected = naive.count_sinks(naive.mean_attention_received(query, key, columns, 0.5), 0.07)
     outcome = _select(maps, 0, request)
     assert len(set(expected)) > 1
