@@ -1,4 +1,4 @@
-"""ASGI middleware: what browsers are told with every answer."""
+"""ASGI middleware: what browsers may do with a page of this server."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,12 +8,13 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-# What is no page may do nothing at all, should a browser show it as one.
-OTHER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
 class AnswerHeaders:
-    """Adds a content security policy and `nosniff`; a policy that a route set itself stays."""
+    """Adds a content security policy and `nosniff` to pages; a policy that a route set itself stays.
+
+    Answers that are no pages, such as JSON, are left as they are: browsers do not show them as pages.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,10 +25,10 @@ class AnswerHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                is_page = headers.get("content-type", "").startswith("text/html")
-                headers.setdefault("Content-Security-Policy", PAGE_POLICY if is_page else OTHER_POLICY)
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                headers.setdefault("Referrer-Policy", "no-referrer")
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.setdefault("Content-Security-Policy", PAGE_POLICY)
+                    headers.setdefault("X-Content-Type-Options", "nosniff")
+                    headers.setdefault("Referrer-Policy", "no-referrer")
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
