@@ -67,7 +67,7 @@ def choose_heads(
             head_zero_wins=settings.preset != "released_code",
             random_seed=number,
         )
-        choices.append(torch.stack((source, sinks[source], sinks.max(), broadcast)))
+        choices.append(torch.stack((source, sinks.gather(0, source.view(1))[0], sinks.max(), broadcast)))
     return torch.stack(choices)
 
 

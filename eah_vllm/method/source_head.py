@@ -39,7 +39,7 @@ def choose_source_head(
         source = (sinks * num_heads + (num_heads - 1 - head_idx)).argmax()
     broadcast = sinks.max() > 0
     if rule == "auto":
-        broadcast = broadcast & (sinks[source] >= min_density * image_tokens)
+        broadcast = broadcast & (sinks.gather(0, source.view(1))[0] >= min_density * image_tokens)
         if not head_zero_wins:
             broadcast = broadcast & (source > 0)
     return source, broadcast
