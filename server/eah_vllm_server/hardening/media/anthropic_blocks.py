@@ -9,6 +9,8 @@ from typing import Any
 
 from vllm.exceptions import VLLMValidationError
 
+from eah_vllm_server.hardening.media.content_parts import EMBEDDING_TYPES, NEVER
+
 IN_TOOL_RESULTS = ("text", "image", "tool_reference")
 SOURCES = ("base64", "url")
 
@@ -30,6 +32,8 @@ def check_blocks(request: Any) -> Any:
                 if kind not in IN_TOOL_RESULTS:
                     known = ", ".join(IN_TOOL_RESULTS)
                     _refuse("type", f"{reprlib.repr(kind)} is no block of a tool's result; known are {known}")
+                for field in sorted((EMBEDDING_TYPES | NEVER) & inner.keys()):
+                    _refuse(field, f"{field} is no field of a block")
                 _check_source(inner)
     return request
 
