@@ -155,11 +155,10 @@ def gpu(results: Results) -> str:
         from bench.gpu_prefill import tables  # needs Triton
 
         return tables(json.loads(GPU_RESULTS.read_text()))
-    return markdown(GPU_COLUMNS, [(s, *[NOT_RUN] * (len(GPU_COLUMNS) - 1)) for s in ("648", "2048", "4096")])
+    return NOT_RUN
 
 
 GPU_RESULTS = ROOT / "bench" / "gpu.json"
-GPU_COLUMNS = ("S", "EAH on / stock prefill", "op, ms", "/ fused attention", "% of FLOP peak", "% of bandwidth peak")
 
 
 def ran_on(results: Results) -> str:

@@ -64,8 +64,9 @@ class EAHEndpointPlugin:
             raise RuntimeError("eah: the endpoint plugin needs vLLM's AsyncLLM engine")
         vllm_config = engine_client.vllm_config
         send_pictures_each_time(engine_client.renderer)
-        if state.http_limits.hardening:
-            check_messages_of_all_routes(state.online_renderer, embeddings=args.enable_mm_embeds)
+        check_messages_of_all_routes(
+            state.online_renderer, parts=state.http_limits.hardening, embeddings=args.enable_mm_embeds
+        )
         collector = ReportCollector(engine_client, metrics())
         state.eah = EAHState(
             model=served_model(vllm_config, ModelNames(state.openai_serving_models)),

@@ -23,8 +23,9 @@ class CheckedRenderer:
     some models and options all render through one object, so a route cannot be forgotten.
     """
 
-    def __init__(self, renderer: "BaseRenderer[Any]", *, embeddings: bool) -> None:
+    def __init__(self, renderer: "BaseRenderer[Any]", *, parts: bool, embeddings: bool) -> None:
         self._renderer = renderer
+        self._parts = parts
         self._embeddings = embeddings
 
     def __getattr__(self, name: str) -> Any:
@@ -43,7 +44,7 @@ class CheckedRenderer:
             VLLMValidationError: a content part that no client may send, or a prompt that is cut before its picture;
                 answered with 400.
         """
-        for conversation in conversations:
+        for conversation in conversations if self._parts else ():
             for message in conversation:
                 check_message(message, embeddings=self._embeddings)
         try:
@@ -59,11 +60,13 @@ class CheckedRenderer:
             ) from error
 
 
-def check_messages_of_all_routes(online_renderer: "OnlineRenderer", *, embeddings: bool) -> None:
+def check_messages_of_all_routes(online_renderer: "OnlineRenderer", *, parts: bool, embeddings: bool) -> None:
     """Let every route of this server render through a `CheckedRenderer`.
 
     Args:
         online_renderer: `app.state.online_renderer`, which all of vLLM's handlers share.
+        parts: whether content parts are checked; that a picture is not cut off always is.
         embeddings: whether the server was started with `--enable-mm-embeds`.
     """
-    online_renderer.renderer = CheckedRenderer(online_renderer.renderer, embeddings=embeddings)  # type: ignore[assignment]
+    checked = CheckedRenderer(online_renderer.renderer, parts=parts, embeddings=embeddings)
+    online_renderer.renderer = checked  # type: ignore[assignment]
