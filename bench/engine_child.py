@@ -1,4 +1,4 @@
-"""One vLLM engine, timed from inside its own process: no HTTP, no other request."""
+"""One vLLM engine, timed inside its own process, without HTTP and without other requests."""
 
 from __future__ import annotations
 

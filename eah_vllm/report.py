@@ -67,7 +67,7 @@ class EAHReport:
 
 
 def merge_reports(parts: Sequence[EAHReport]) -> EAHReport:
-    """One report from those of several pipeline stages: each stage holds some of the layers."""
+    """Merge the reports of several pipeline stages into one: each stage holds some of the layers."""
     if not parts:
         return EAHReport(False, NOT_RUN)
     layers = {layer.layer: layer for part in parts for layer in part.layers}

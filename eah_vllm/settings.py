@@ -38,7 +38,7 @@ class EAHSettings:
     min_density: float
     preset: PresetName
     seed: int = 0
-    """Which draw of a random head; 0 for every other rule."""
+    """Number of the draw of a random head; 0 for every other rule."""
     report: bool = False
     tag: str | None = None
     """Name of the report on this request; whoever will collect the report chooses it."""

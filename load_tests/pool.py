@@ -76,7 +76,7 @@ def ask_alone(target: Target, number: int, kinds: Sequence[str], settings: Seque
 
     Args:
         target: the server to ask.
-        number: how many scenes.
+        number: number of scenes.
         kinds: kinds of request that are made about each scene.
         settings: False for EAH off, True for EAH on; one of them or both.
 

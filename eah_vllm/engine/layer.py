@@ -114,15 +114,15 @@ class EAHAttentionMixin:
         return False
 
     def fused_rope_kvcache_supported(self) -> bool:
-        """No: EAH needs the query and key after rotary embedding."""
+        """Refuse this fusion: EAH needs the query and key after rotary embedding."""
         return False
 
     def fused_qk_norm_rope_kvcache_supported(self) -> bool:
-        """No: EAH needs the query and key after rotary embedding."""
+        """Refuse this fusion: EAH needs the query and key after rotary embedding."""
         return False
 
     def fused_qk_norm_mrope_kvcache_supported(self) -> bool:
-        """No: EAH needs the query and key after rotary embedding."""
+        """Refuse this fusion: EAH needs the query and key after rotary embedding."""
         return False
 
 

@@ -74,7 +74,7 @@ def make_scene(seed: int, partner_rate: float = TEST_PARTNER_RATE, faint_rate: f
 
     Args:
         seed: any non-negative integer.
-        partner_rate: chance that an anchor's partner stands beside it.
+        partner_rate: chance that an anchor's partner stands next to it.
         faint_rate: chance that an object other than the first is small and half transparent.
     """
     rng = random.Random(seed)

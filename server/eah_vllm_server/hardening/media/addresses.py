@@ -52,7 +52,7 @@ def check_address(text: str, allowed: Sequence[Network]) -> None:
     """Refuse an address that is neither public nor in a network that the operator allows.
 
     Raises:
-        URLRefused: as said.
+        URLRefused: it is not allowed; the message says why.
     """
     address = plain_address(text)
     if is_public(address) or any(address in network for network in allowed):
@@ -69,7 +69,7 @@ def check_url(text: str, domains: Collection[str], allowed: Sequence[Network]) -
         allowed: networks that may be asked although they are not public.
 
     Raises:
-        URLRefused: as said.
+        URLRefused: it is not allowed; the message says why.
     """
     if len(text) > MAX_URL_CHARACTERS:
         raise URLRefused(f"it is longer than {MAX_URL_CHARACTERS} characters")

@@ -117,27 +117,27 @@ class CheckedMediaConnector(MediaConnector):
     # `torch.load` reads pickles, even if only restricted ones, so embeddings are taken in numpy's own format alone.
 
     def fetch_image_embedding(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return super().fetch_image_embedding(_numpy_only(data, "image_embeds"))
 
     async def fetch_image_embedding_async(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return await super().fetch_image_embedding_async(_numpy_only(data, "image_embeds"))
 
     def fetch_video_embedding(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return super().fetch_video_embedding(_numpy_only(data, "video_embeds"))
 
     async def fetch_video_embedding_async(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return await super().fetch_video_embedding_async(_numpy_only(data, "video_embeds"))
 
     def fetch_audio_embedding(self, data: str) -> torch.Tensor:
-        """Refused: vLLM reads nothing but pickles here."""
+        """Refuse audio embeddings: vLLM reads nothing but pickles here."""
         raise VLLMValidationError("pickled tensors are not read", parameter="audio_embeds")
 
     async def fetch_audio_embedding_async(self, data: str) -> torch.Tensor:
-        """Refused: vLLM reads nothing but pickles here."""
+        """Refuse audio embeddings: vLLM reads nothing but pickles here."""
         return self.fetch_audio_embedding(data)
 
 

@@ -54,7 +54,7 @@ class CheckedResolver(AbstractResolver):
 
 @dataclass(frozen=True, slots=True)
 class FetchRules:
-    """What may be fetched."""
+    """The rules for one fetch: allowed hosts and networks, bounds on size and time, and whether to follow redirects."""
 
     domains: Collection[str]
     networks: Sequence[Network]
