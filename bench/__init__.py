@@ -1,1 +1,1 @@
-"""`make bench`: what EAH costs, measured side by side with vLLM without the plugin."""
+"""`make bench`: measures what EAH costs, side by side with vLLM without the plugin."""

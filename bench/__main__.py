@@ -65,7 +65,7 @@ MEASURE: dict[str, Callable[[Part, int, bool, Path], None]] = {
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the parts that were asked for, and write the results and the tables."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, "table", "all"], default="all", help="default all")
     parser.add_argument("--runs", type=int, default=5, help="interleaved rounds (5)")

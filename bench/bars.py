@@ -1,4 +1,4 @@
-"""The bars that were set before anything was measured, and whether they are met."""
+"""The bounds that were set before anything was measured, and whether they are met."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A figure's median must lie within `least` and `most`."""
+    """A bound: the median of a figure must lie within `least` and `most`."""
 
     figure: str
     text: str
@@ -17,7 +17,7 @@ class Bar:
     most: float | None = None
 
     def met(self, seen: float) -> bool:
-        """Whether a median is within."""
+        """Whether a median lies within the bound."""
         return (self.least is None or seen >= self.least) and (self.most is None or seen <= self.most)
 
 
@@ -40,7 +40,7 @@ HEADER = ("figure", "bar", "seen (median, min to max, runs)", "met")
 
 
 def verdicts(figures: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, str]]:
-    """A row for each bar; a figure that was not measured is not met."""
+    """Return a row of the table for each bar; the bar of a figure that was not measured is not met."""
     rows = []
     for bar in BARS:
         figure = figures.get(bar.figure)

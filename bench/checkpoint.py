@@ -14,7 +14,7 @@ from eah_vllm.scenes import MODEL_PATH
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Shape of a LLaVA."""
+    """Sizes of a LLaVA model."""
 
     layers: int
     hidden: int
@@ -27,18 +27,18 @@ class Geometry:
     image_size: int = 336
     patch_size: int = 14
     positions: int = 4096
-    """Longest context."""
+    """Longest context, in tokens."""
 
 
 MEDIUM = Geometry(
     layers=8, hidden=1024, heads=16, intermediate=2752, vocabulary=512,
     vision_layers=4, vision_hidden=256, vision_intermediate=1024,
 )  # fmt: skip
-"""Between the built-in model and a real one."""
+"""A size between the built-in model and a real one."""
 
 
 def llava_7b(layers: int) -> Geometry:
-    """LLaVA-1.5-7B, with so many of its 32 decoder layers."""
+    """Return the sizes of LLaVA-1.5-7B, with `layers` of its 32 decoder layers."""
     return Geometry(
         layers=layers, hidden=4096, heads=32, intermediate=11008, vocabulary=32064,
         vision_layers=24, vision_hidden=1024, vision_intermediate=4096,
@@ -46,7 +46,7 @@ def llava_7b(layers: int) -> Geometry:
 
 
 def make_checkpoint(folder: Path, geometry: Geometry) -> Path:
-    """Configuration, tokenizer and processor in `folder`, which is returned."""
+    """Write configuration, tokenizer and processor into `folder`, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         shutil.copy(MODEL_PATH / name, folder)

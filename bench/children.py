@@ -1,4 +1,4 @@
-"""Child processes: each in a group of its own, that ends with the benchmark however that ends."""
+"""Child processes: each has a process group of its own, which ends with the benchmark, however the benchmark ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tools.processes import family
 
 IDLE_SECONDS = 60
 IDLE_SHARE = 0.05
-"""Of one core; a vLLM process that waits for work polls for a second before it sleeps."""
+"""Share of one core below which a process is idle; a waiting vLLM process polls for a second before it sleeps."""
 
 
 def exit_on_sigterm() -> None:
@@ -38,7 +38,7 @@ def wait_until_idle(*parents: int) -> None:
     """Return when these processes and their children have stopped computing.
 
     Raises:
-        TimeoutError: they do not.
+        TimeoutError: they still compute after a minute.
     """
     watched = [process for pid in parents for process in family(pid)]
     deadline = time.monotonic() + IDLE_SECONDS
@@ -51,7 +51,7 @@ def wait_until_idle(*parents: int) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time that a process and its children have taken so far, all of them still alive."""
+    """Return the processor time, in seconds, that a process and its living children have taken so far."""
     return _cpu_seconds(family(pid))
 
 
@@ -81,14 +81,14 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Of the process itself; it may have children."""
+        """ID of the child process itself, which may have children of its own."""
         return self._process.pid
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """What the child's function returns.
+        """Call a function in the child, and return what it returns.
 
         Raises:
-            RuntimeError: it raised, or the child ended.
+            RuntimeError: the function raised, or the child ended.
         """
         self._connection.send((name, arguments))
         try:
@@ -115,7 +115,7 @@ class Child:
 
 
 def answer(connection: Any, functions: Mapping[str, Any]) -> None:
-    """A child's loop: call what it is told to until the parent goes away."""
+    """Run a child's loop: call the functions that the parent names, until the parent goes away."""
     while True:
         try:
             name, arguments = connection.recv()

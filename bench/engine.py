@@ -1,4 +1,4 @@
-"""Engine level, LLaVA-1.5-7B's geometry: time to first token and per further token, stock, EAH off and EAH on."""
+"""Engine level, with the sizes of LLaVA-1.5-7B: TTFT and time per further token for stock vLLM, EAH off and EAH on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPTIONS: dict[str, Any] = {
 
 @contextmanager
 def engines(folder: Path, geometry: Geometry, dtype: str, kinds: Sequence[str]) -> Iterator[dict[str, Child]]:
-    """One engine of each kind, "stock" (no plugin) or "plugin", of a model with so many decoder layers."""
+    """Start one engine of each kind, "stock" (no plugin) or "plugin", for a model of this geometry."""
     model = make_checkpoint(folder / f"{geometry.layers}-layers", geometry)
     with ExitStack() as stack:
         alive = {}
@@ -41,7 +41,7 @@ def engines(folder: Path, geometry: Geometry, dtype: str, kinds: Sequence[str]) 
 
 
 def measure(folder: Path, rounds: int, part: Part, *, layers: int, fewer: int, quick: bool) -> None:
-    """Fill `part`: rounds of all settings, and of stock vLLM alone with fewer layers."""
+    """Fill `part` with rounds of all settings, and with rounds of stock vLLM alone with fewer layers."""
     dtype, tokens = "bfloat16", 4 if quick else 24
 
     def geometry(layers: int) -> Geometry:
@@ -60,7 +60,7 @@ def measure(folder: Path, rounds: int, part: Part, *, layers: int, fewer: int, q
 
 
 def _rounds(alive: dict[str, Child], rounds: int, part: Part, tokens: int) -> None:
-    for round_idx in range(-1, rounds):  # the first one warms up
+    for round_idx in range(-1, rounds):  # the first round warms up and is not kept
         row: dict[str, Any] = {}
         for place, setting in enumerate(rotated(SETTINGS, round_idx)):
             engine = alive["stock" if setting == "stock" else "plugin"]
@@ -88,7 +88,7 @@ def _figures(part: Part, layers: int, fewer: int) -> None:
     per_layer = (many - few) / (layers - fewer)
     part.facts |= {"stock_seconds_per_layer": per_layer, "stock_ttft_32layers": many + per_layer * (LAYERS_7B - layers)}
     group = "all_layers"
-    # EAH acts in one layer, however many there are: its seconds are added, not scaled.
+    # EAH acts in one layer, however many layers there are, so its seconds are added and not scaled.
     part.figure(
         "ttft_on_over_stock_32layers",
         group,

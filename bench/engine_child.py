@@ -1,4 +1,4 @@
-"""One vLLM engine, timed from inside its own process: no HTTP, no other request."""
+"""One vLLM engine, timed inside its own process, without HTTP and without other requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Engine:
         self.number = itertools.count()
 
     def request(self, seed: int, side: int, tokens: int, eah: bool) -> dict[str, float]:
-        """One request with a picture that no other seed has: seconds to the first token, and to each further one."""
+        """Send one request with a picture that no other seed has; return seconds to the first and per further token."""
         from vllm import SamplingParams
 
         rng = np.random.default_rng(seed)
@@ -48,12 +48,12 @@ class _Engine:
         return {"ttft": first - started, "tpot": (time.perf_counter() - first) / max(tokens - 1, 1)}
 
     def applied(self) -> int:
-        """Requests that EAH was applied to since the last call."""
+        """Return how many requests EAH was applied to since the last call."""
         (counts,) = self.llm.collective_rpc("eah_collect", args=([],))
         return int(counts["outcomes"].get("applied", 0))
 
 
 def serve(connection: Any) -> None:
-    """The child's main function."""
+    """Run the child process: one engine that answers calls over the connection."""
     engine = _Engine()
     answer(connection, {"start": engine.start, "request": engine.request, "applied": engine.applied})

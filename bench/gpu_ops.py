@@ -1,4 +1,4 @@
-"""One layer's EAH, operation by operation, beside ordinary fused attention: time, memory, share of the floor."""
+"""Compares one layer's EAH, operation by operation, with ordinary fused attention: time, memory, share of the floor."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from eah_vllm.method import sinks, source_head
 from eah_vllm.method.attention import head_query_key
 
 THRESHOLD = 0.002
-"""A vision sink, as the plugin's preset "paper" counts them."""
+"""Mean attention above which an image token is a vision sink, as in the plugin's preset "paper"."""
 
 PEAKS = {
     "H200": (989.0, 4.8), "H100 PCIe": (756.0, 2.0), "H100 NVL": (835.0, 3.9), "H100": (989.0, 3.35),
     "A100-SXM4-80GB": (312.0, 2.04), "A100-SXM4-40GB": (312.0, 1.56), "A100": (312.0, 1.94),
     "L40S": (362.0, 0.86), "L4": (121.0, 0.3), "A10": (125.0, 0.6), "MI300X": (1307.0, 5.3),
 }  # fmt: skip
-"""Part of a device's name -> dense bfloat16 TFLOP/s, memory TB/s, as its maker states them; the first that fits."""
+"""By part of a device's name: dense bfloat16 TFLOP/s and memory TB/s, as its maker states; the first match counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One step: prompts one after another, all heads of a layer."""
+    """Sizes of one step: whole prompts one after another, in all heads of one layer."""
 
     lengths: tuple[int, ...]
     heads: int
     kv_heads: int
     head_dim: int
     image: tuple[int, int]
-    """First image token of each prompt, one past its last."""
+    """Position of the first image token in each prompt, and one past the last."""
 
     def __str__(self) -> str:
         prompts = str(self.lengths[0]) if len(self.lengths) == 1 else "+".join(map(str, self.lengths))
@@ -48,30 +48,30 @@ class Shape:
         return [sum(self.lengths[:i]) for i in range(len(self.lengths))]
 
     def rows(self) -> list[slice]:
-        """Of each prompt."""
+        """Return the rows of each prompt in the step's batch."""
         return [slice(s, s + n) for s, n in zip(self.row_starts, self.lengths, strict=True)]
 
     def columns(self) -> list[range]:
-        """Image tokens of each prompt."""
+        """Return the positions of the image tokens in each prompt."""
         return [range(*self.image)] * len(self.lengths)
 
     def tables(self, device: torch.device) -> PromptTables:
-        """What the kernels read; an engine makes them once per step."""
+        """Return the tables that the kernels read; an engine makes them once per step."""
         return prompt_tables(self.row_starts, self.lengths, self.columns(), device)
 
     def qkv(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Views of one fused projection, as an engine hands them over."""
+        """Make random query, key and value `[tokens, heads, head_dim]`, as views of one projection as in an engine."""
         sizes = [self.heads * self.head_dim, self.kv_heads * self.head_dim, self.kv_heads * self.head_dim]
         fused = torch.randn(sum(self.lengths), sum(sizes), device=device).to(dtype)
         query, key, value = (part.unflatten(-1, (-1, self.head_dim)) for part in fused.split(sizes, dim=-1))
         return query, key, value
 
     def pairs(self) -> int:
-        """Of a row and a column that it sees."""
+        """Count the pairs of a row and a column that it sees."""
         return sum(n * (n + 1) // 2 for n in self.lengths)
 
     def floors(self, operation: str, itemsize: int) -> tuple[float, float] | None:
-        """FLOP and bytes that the operation cannot do without; None for one that does more than it must."""
+        """Return the FLOP and bytes that an operation needs at least; None for one that does more than it must."""
         tokens, multiply = sum(self.lengths), 2 * self.head_dim
         queries, keys = tokens * self.heads * self.head_dim, tokens * self.kv_heads * self.head_dim
         if operation == "fused attention":
@@ -87,7 +87,7 @@ class Shape:
 
 
 def choose(query: Tensor, key: Tensor, tables: PromptTables, shape: Shape, scale: float) -> tuple[Tensor, Tensor]:
-    """Source head of each prompt, and whether to broadcast it: `[prompts]` both, on the device."""
+    """Choose the source head of each prompt, and whether to broadcast it: both `[prompts]`, on the device."""
     received = attention_received(query, key, tables, scale)
     later_rows = tables.length[tables.column_prompt] - 1 - tables.columns
     mean = sinks.mean_over_later_rows(received, later_rows)
@@ -98,7 +98,7 @@ def choose(query: Tensor, key: Tensor, tables: PromptTables, shape: Shape, scale
 
 
 def maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """All attention maps of one prompt, `[heads, S, S]` in float32: the naive way."""
+    """Compute all attention maps of one prompt, `[heads, S, S]` in float32, the naive way."""
     per_head = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(0, 1).float()
     scores = query.transpose(0, 1).float() @ per_head.transpose(1, 2) * scale
     later = torch.ones(scores.shape[1:], dtype=torch.bool, device=query.device).triu(1)
@@ -106,7 +106,7 @@ def maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
 
 
 def naive(query: Tensor, key: Tensor, value: Tensor, source: Tensor, columns: range, scale: float) -> list[Tensor]:
-    """What columns receive in each head, and the source head's map times each head's values, of one prompt."""
+    """For one prompt: what columns receive in each head, and the source head's map times each head's values."""
     every = maps(query, key, scale)
     group = query.shape[1] // key.shape[1]
     mixed = torch.einsum("rc,chd->rhd", every.index_select(0, source.view(1))[0], value.float())
@@ -114,7 +114,7 @@ def naive(query: Tensor, key: Tensor, value: Tensor, source: Tensor, columns: ra
 
 
 def operations(shape: Shape, device: torch.device, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
-    """Each operation on the same random inputs. None of them waits for the device."""
+    """Return each operation as a function, all on the same random inputs. None of them waits for the device."""
     query, key, value = shape.qkv(device, dtype)
     scale, group, tables = shape.head_dim**-0.5, shape.heads // shape.kv_heads, shape.tables(device)
     output, prompts = torch.empty_like(query), len(shape.lengths)
@@ -170,7 +170,7 @@ def operations(shape: Shape, device: torch.device, dtype: torch.dtype) -> dict[s
 
 
 def check(shape: Shape, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Largest differences of the kernels from the naive way.
+    """Return the largest differences between the kernels and the naive way.
 
     Raises:
         RuntimeError: they are larger than rounding explains.
@@ -197,13 +197,13 @@ def check(shape: Shape, device: torch.device, dtype: torch.dtype) -> dict[str, f
 
 
 def timed(function: Callable[[], object], device: torch.device) -> float:
-    """Milliseconds of one call, on a GPU without the time that the host takes to launch it."""
+    """Return the milliseconds of one call; on a GPU without the time that the host takes to launch it."""
     if device.type == "cpu":
         begin = time.perf_counter()
         function()
         return (time.perf_counter() - begin) * 1e3
     start, stop = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    # Idles for about 3 ms, in which the host gets ahead, as it is in the middle of a prefill.
+    # The device idles for about 3 ms, in which the host gets ahead of it, as it is in the middle of a prefill.
     torch.cuda._sleep(5_000_000)
     start.record()
     function()
@@ -213,12 +213,12 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """As every figure of `make bench` is written."""
+    """Summarize values in the form that every figure of `make bench` has."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
 
 
 def extra_megabytes(function: Callable[[], object], device: torch.device) -> float | None:
-    """Device memory that one call takes at its peak beyond its inputs; None where nobody counts it."""
+    """Return the MiB of device memory that one call takes at its peak beyond its inputs; None on a CPU."""
     if device.type == "cpu":
         return None
     torch.cuda.synchronize(device)
@@ -232,9 +232,9 @@ def extra_megabytes(function: Callable[[], object], device: torch.device) -> flo
 def measure(
     shape: Shape, device: torch.device, dtype: torch.dtype, runs: int, peaks: tuple[float, float] | None
 ) -> list[dict[str, object]]:
-    """Every operation, interleaved; `peaks` are TFLOP/s and TB/s of the device."""
+    """Time every operation, interleaved; `peaks` are the TFLOP/s and TB/s of the device."""
     functions = operations(shape, device, dtype)
-    memory = {name: extra_megabytes(function, device) for name, function in functions.items()}  # compiles, too
+    memory = {name: extra_megabytes(function, device) for name, function in functions.items()}  # this also compiles
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():

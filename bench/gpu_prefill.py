@@ -35,7 +35,7 @@ from eah_vllm.kernels.tables import PromptTables
 
 ROOT = Path(__file__).parents[1]
 LAYER = 1
-"""The second decoder layer, as the plugin's preset "paper"."""
+"""EAH acts in the second decoder layer, as in the plugin's preset "paper"."""
 
 
 @dataclass
@@ -49,7 +49,7 @@ class EAH:
     def __call__(
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, None]:
-        """Query of whole prompts `[prompts, heads, S, head_dim]`, output `[prompts, S, heads, head_dim]`."""
+        """Attend over whole prompts: query `[prompts, heads, S, head_dim]`, output `[prompts, S, heads, head_dim]`."""
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
         if module.layer_idx == LAYER and self.mode != "off":
             assert self.tables is not None
@@ -79,7 +79,7 @@ class Prefill:
             vocab_size=32064, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
             num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads,
             max_position_embeddings=4096, attn_implementation="eah",
-            initializer_range=1.28 / hidden**0.5,  # 0.02 at 4096; so that small heads' maps differ as much
+            initializer_range=1.28 / hidden**0.5,  # 0.02 at 4096; the maps of smaller models then differ as much
         )  # fmt: skip
         self.device, self.shape, self.eah = device, shape, EAH(shape)
         AttentionInterface.register("eah", self.eah)
@@ -92,7 +92,7 @@ class Prefill:
             self.token_ids = torch.randint(config.vocab_size, (len(shape.lengths), shape.lengths[0]))
 
     def run(self, setting: str) -> Tensor:
-        """One step; `stock`, `off`, `on` or `naive`."""
+        """Compute one step with the setting `stock`, `off`, `on` or `naive`."""
         self.model.config._attn_implementation = "sdpa" if setting == "stock" else "eah"
         self.eah.mode = setting if setting in ("on", "naive") else "off"  # type: ignore[assignment]
         self.eah.tables = self.shape.tables(self.device) if setting in ("on", "naive") else None
@@ -101,10 +101,10 @@ class Prefill:
         return hidden
 
     def check(self) -> dict[str, float]:
-        """EAH off is stock bit by bit; EAH on changes the output, and is what the naive way gives.
+        """Check that EAH off equals stock bit by bit, and that EAH on changes the output and equals the naive way.
 
         Raises:
-            RuntimeError: it is not so.
+            RuntimeError: one of these does not hold.
         """
         stock, off, on, naive = (self.run(setting).float() for setting in ("stock", "off", "on", "naive"))
         changed, error = float((on - stock).abs().mean()), float((on - naive).abs().mean())
@@ -114,7 +114,7 @@ class Prefill:
         return {"on_minus_stock": changed, "on_minus_naive": error}
 
     def wall(self, setting: str) -> float:
-        """Milliseconds from the call to the last kernel's end, the host's work and the step's tables included."""
+        """Return the milliseconds from the call to the last kernel's end, including the host's work and the tables."""
         self._wait()
         begin = time.perf_counter()
         if self.device.type == "cpu":
@@ -133,7 +133,7 @@ class Prefill:
 
 
 def measure_prefill(prefill: Prefill, runs: int) -> dict[str, Any]:
-    """Stock, off and on take turns, each round begun by another of them."""
+    """Time stock, off and on in turns; each round begins with another of them."""
     settings = ["stock", "off", "on"]
     for setting in settings:
         prefill.run(setting)
@@ -152,12 +152,12 @@ def measure_prefill(prefill: Prefill, runs: int) -> dict[str, Any]:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """For a cell of a table."""
+    """Format a number for a cell of a table."""
     return "unknown" if value is None else f"{value:.{digits}f}"
 
 
 def tables(results: dict[str, Any]) -> str:
-    """The results in Markdown."""
+    """Write the results as Markdown tables."""
     lines = [f"{results['device']}; {results['versions']}; commit {results['commit']}; `{results['command']}`", ""]
     lines += ["| prefill | layers | stock, ms | EAH off / stock | EAH on / stock |", "|---|---|---|---|---|"]
     for row in results["prefill"]:
@@ -174,14 +174,14 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def commit() -> str:
-    """Of this checkout, `unknown` outside one."""
+    """Return the commit of this checkout, `unknown` outside a checkout."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip() if result.returncode == 0 else "unknown"
 
 
 def main() -> None:
-    """Compare, measure, write."""
+    """Compare the kernels with the naive way, measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", choices=("bfloat16", "float16", "float32"), default="bfloat16")
@@ -212,7 +212,7 @@ def main() -> None:
 
     torch.manual_seed(0)
     if device.type == "cpu":
-        torch.set_num_threads(1)  # the interpreter works in one
+        torch.set_num_threads(1)  # Triton's interpreter works in one thread
     results: dict[str, Any] = {
         "device": name,
         "versions": f"torch {torch.__version__}, triton {triton.__version__}, transformers {transformers.__version__}",
@@ -228,7 +228,7 @@ def main() -> None:
         prefill = Prefill(shape, intermediate, layers, device, dtype)
         difference = prefill.check()
         results["prefill"].append(measure_prefill(prefill, given.runs) | {"hidden_states": difference})
-        del prefill  # one model at a time
+        del prefill  # the device holds one model at a time
     for shape in timed:
         results["operations"] += measure(shape, device, dtype, given.runs, peaks)
     if given.json:

@@ -1,4 +1,4 @@
-"""Load on a server from vLLM's own benchmark client (`vllm bench serve`), with its random multimodal workload."""
+"""Puts a server under load with vLLM's own client (`vllm bench serve`) and its random multimodal workload."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ON: dict[str, Any] = {"eah": True}
 
 @cache
 def tokenizer(model: Path) -> Any:
-    """Tokenizer of a checkpoint."""
+    """Return the tokenizer of a checkpoint."""
     return get_tokenizer(str(model))
 
 
 def random_requests(
     model: Path, number: int, *, seed: int, side: int, input_len: int, output_len: int
 ) -> list[SampleRequest]:
-    """`--dataset-name random-mm`: a picture of noise, `side` pixels wide and high, and random text in each request."""
+    """Make requests as `--dataset-name random-mm` does: random text, and a `side` x `side` picture of noise."""
     dataset = RandomMultiModalDataset(random_seed=seed)
     with contextlib.redirect_stdout(io.StringIO()):
         return dataset.sample(
@@ -45,7 +45,7 @@ def random_requests(
 
 
 def switched(requests: Sequence[SampleRequest], setting: str) -> list[SampleRequest]:
-    """The same requests with EAH asked for in all ("on"), in every second ("half"), or in none of them."""
+    """Return the same requests, with EAH asked for in all ("on"), in every second one ("half"), or in none."""
     every = {"stock": 0, "off": 0, "on": 1, "half": 2}[setting]
     return [
         dataclasses.replace(request, request_overrides=ON if every and idx % every == 0 else None)
@@ -54,7 +54,7 @@ def switched(requests: Sequence[SampleRequest], setting: str) -> list[SampleRequ
 
 
 def run_load(server: Server, model: Path, name: str, requests: Sequence[SampleRequest], concurrency: int) -> Any:
-    """Send all requests, `concurrency` at a time; vLLM's figures.
+    """Send all requests, `concurrency` at a time, and return vLLM's figures.
 
     Raises:
         RuntimeError: a request failed or was answered at another length than asked for.

@@ -1,4 +1,4 @@
-"""Plain traffic beside EAH: long text prompts, which vLLM splits, while every second request has a picture."""
+"""Plain traffic while EAH requests run: long text prompts, which vLLM splits; every second request has a picture."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ GEOMETRY = Geometry(
     layers=4, hidden=256, heads=4, intermediate=688, vocabulary=512,
     vision_layers=2, vision_hidden=128, vision_intermediate=256, positions=12288,
 )  # fmt: skip
-"""Small, so that a prompt of 8,000 tokens takes seconds on a CPU; 576 image tokens as in LLaVA-1.5."""
+"""A small model, so that a prompt of 8,000 tokens takes seconds on a CPU; 576 image tokens as in LLaVA-1.5."""
 PROMPT, SPREAD = 5000, 0.6
-"""Prompts of 2,000 to 8,000 tokens."""
+"""Mean length of a prompt in tokens, and the share by which lengths vary around it: from 2,000 to 8,000 tokens."""
 CONCURRENCY = 6
 PERCENTILES = (50, 99)
 METRICS = [f"{name}_p{percentile}_ms" for name in ("ttft", "itl") for percentile in PERCENTILES]
 
 
 def long_requests(model: Path, number: int, *, seed: int, output_len: int) -> list[SampleRequest]:
-    """`--dataset-name random`: text alone."""
+    """Make requests as `--dataset-name random` does: random text alone."""
     with contextlib.redirect_stdout(io.StringIO()):
         return RandomDataset(random_seed=seed).sample(
             tokenizer=tokenizer(model),
@@ -46,7 +46,7 @@ def long_requests(model: Path, number: int, *, seed: int, output_len: int) -> li
 
 
 def measure(folder: Path, rounds: int, part: Part, *, quick: bool) -> None:
-    """Rounds of every setting, in rotating order; only the answers to the long prompts are timed."""
+    """Measure rounds of every setting, in rotating order; only the answers to the long prompts are timed."""
     number, output_len = (4, 8) if quick else (24, 32)
     model = make_checkpoint(folder, GEOMETRY)
     arguments = (
@@ -60,7 +60,7 @@ def measure(folder: Path, rounds: int, part: Part, *, quick: bool) -> None:
     )  # fmt: skip
     with both_servers(arguments) as servers:
         part.facts |= {"tokens": [], "requests": 2 * number, "concurrency": CONCURRENCY}
-        for round_idx in range(-1, rounds):  # the first one warms up, and is not kept
+        for round_idx in range(-1, rounds):  # the first round warms up and is not kept
             seed = 7000 + 2 * (round_idx + 1)
             long = long_requests(model, number, seed=seed, output_len=output_len)
             sizes = {"side": GEOMETRY.image_size, "input_len": 32, "output_len": output_len}
@@ -86,7 +86,7 @@ def measure(folder: Path, rounds: int, part: Part, *, quick: bool) -> None:
 def _run(
     server: Server, model: Path, long: Sequence[SampleRequest], seen: Sequence[SampleRequest], *, with_eah: bool
 ) -> tuple[dict[str, float], list[int]]:
-    """Figures of the long prompts, and their tokens; both kinds of request take turns."""
+    """Return the figures of the long prompts, and their lengths in tokens; both kinds of request take turns."""
     asked = [dataclasses.replace(request, request_overrides=ON if with_eah else None) for request in seen]
     requests = [request for pair in zip(long, asked, strict=True) for request in pair]
     result = send(

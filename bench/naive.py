@@ -1,6 +1,7 @@
-"""EAH as the released code does it, on every layer's whole attention map: the reference that op level is compared with.
+"""EAH as the released code does it, on a layer's whole attention maps: the reference for the measurements at op level.
 
-Written from the paper (arXiv 2411.09968) and a description of the released code, sharing nothing with `eah_vllm`.
+It is written from the paper (arXiv 2411.09968) and a description of the released code, and shares nothing with
+`eah_vllm`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from torch import Tensor
 
 
 def naive_eah(query: Tensor, key: Tensor, value: Tensor, columns: Tensor, scale: float, threshold: float) -> Tensor:
-    """One layer of one prompt: the map of all heads, its column means, and one head's map copied to all heads.
+    """Compute one layer of one prompt: the maps of all heads, their column means, one head's map copied to all heads.
 
     Args:
         query: `[S, num_heads, head_dim]`.
@@ -18,7 +19,7 @@ def naive_eah(query: Tensor, key: Tensor, value: Tensor, columns: Tensor, scale:
         value: `[S, num_kv_heads, head_dim]`.
         columns: int64 `[num_columns]`, positions of the image tokens.
         scale: factor on the scores before the softmax.
-        threshold: a column that receives more is a vision sink.
+        threshold: a column that receives a higher mean is a vision sink.
 
     Returns:
         `[S, num_heads, head_dim]` in `value`'s dtype.
@@ -37,5 +38,5 @@ def naive_eah(query: Tensor, key: Tensor, value: Tensor, columns: Tensor, scale:
 
 
 def naive_bytes(num_tokens: int, num_heads: int) -> int:
-    """About what `naive_eah` holds at once: scores, the masked copy, the map, the map without its diagonal."""
+    """Estimate the bytes that `naive_eah` holds at once: scores, masked copy, map, and map without its diagonal."""
     return 4 * 4 * num_heads * num_tokens * num_tokens

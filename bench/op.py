@@ -1,4 +1,4 @@
-"""Op level: one layer's EAH for one prompt, against the naive reference and one ordinary fused attention call."""
+"""Op level: times one layer's EAH for one prompt, the naive reference, and one ordinary fused attention call."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LENGTHS = (648, 1024, 2048, 4096)
 FIRST_COLUMN, NUM_COLUMNS = 35, 576
 MIN_SECONDS = 0.02
-"""A measurement repeats what is shorter."""
+"""Least seconds of a measurement: a shorter function is called several times."""
 
 
 def inputs(num_tokens: int, heads: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Query, key, value `[S, heads, head_dim]` as views of one projection, as the engine has them; image columns."""
+    """Make query, key and value `[S, heads, head_dim]`, as views of one projection as in the engine; image columns."""
     num_heads, num_kv_heads = heads
     generator = torch.Generator().manual_seed(num_tokens)
     fused = torch.randn(num_tokens, num_heads + 2 * num_kv_heads, HEAD_DIM, generator=generator).to(dtype)
@@ -38,25 +38,25 @@ def inputs(num_tokens: int, heads: tuple[int, int], dtype: torch.dtype) -> tuple
 
 
 def choose(query: Tensor, key: Tensor, columns: Tensor) -> Tensor:
-    """The source head."""
+    """Choose the source head of a prompt."""
     sinks = count_sinks(mean_attention_received(query, key, columns, SCALE), THRESHOLD)
     return choose_source_head(sinks, len(columns), "auto")[0]
 
 
 def broadcast(query: Tensor, key: Tensor, value: Tensor, source: int, output: Tensor | None = None) -> Tensor:
-    """The output of every head with the source head's map; the engine gives the tensor to write it into."""
+    """Compute every head's output with the source head's map; the engine gives the tensor to write it into."""
     group = query.shape[1] // key.shape[1]
     source_query, source_key = query[:, source], key[:, source // group]
     return broadcast_attention(source_query, source_key, value, query.shape[1], SCALE, output=output)
 
 
 def both(query: Tensor, key: Tensor, value: Tensor, columns: Tensor, output: Tensor | None = None) -> Tensor:
-    """All that EAH does in a layer."""
+    """Do all that EAH does in a layer: choose the source head and broadcast its map."""
     return broadcast(query, key, value, int(choose(query, key, columns)), output)
 
 
 def candidates(num_tokens: int, heads: str, dtype: str) -> dict[str, Callable[[], Any]]:
-    """What is timed; the fused call gets its tensors ready made, `[1, heads, S, head_dim]` and a key for each head."""
+    """Return the functions to time; the fused call gets tensors `[1, heads, S, head_dim]`, with a key for each head."""
     query, key, value, columns = inputs(num_tokens, HEADS[heads], DTYPES[dtype])
     group = query.shape[1] // key.shape[1]
     fused = [query, *(tensor.repeat_interleave(group, dim=1) for tensor in (key, value))]
@@ -73,7 +73,7 @@ def candidates(num_tokens: int, heads: str, dtype: str) -> dict[str, Callable[[]
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """Of one call: the mean over enough of them to be measurable."""
+    """Return the seconds of one call: the mean over enough calls to be measurable."""
     calls, started = 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < MIN_SECONDS:
         function()
@@ -82,7 +82,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def measure(rounds: int, part: Part, lengths: tuple[int, ...] = LENGTHS) -> None:
-    """Rounds of all candidates for every shape and dtype, in rotating order."""
+    """Measure rounds of all candidates for every shape and dtype, in rotating order."""
     with torch.inference_mode():
         for heads in HEADS:
             for dtype in DTYPES:
@@ -92,7 +92,7 @@ def measure(rounds: int, part: Part, lengths: tuple[int, ...] = LENGTHS) -> None
 
 
 def _measure(group: str, timed: dict[str, Callable[[], Any]], rounds: int, part: Part) -> None:
-    for round_idx in range(-1, rounds):  # the first one warms up
+    for round_idx in range(-1, rounds):  # the first round warms up and is not kept
         row: dict[str, Any] = {name: seconds(timed[name]) for name in rotated(list(timed), round_idx)}
         if round_idx >= 0:
             part.add_round(group, row)
@@ -106,7 +106,7 @@ def _figures(part: Part) -> None:
         part.figure(f"op_over_fused_{group}", group, lambda row: row["both"] / row["fused"])
         if all("naive" in row for row in rows):
             part.figure(f"op_speedup_over_naive_{group}", group, lambda row: row["naive"] / row["both"])
-    # The names that the acceptance asks for: 32 heads, in the dtype that is worst for us.
+    # The figures that have bars: 32 heads, in the dtype that is worst for us.
     for name in ("op_over_fused", "op_speedup_over_naive"):
         for num_tokens in (648, 2048):
             seen = [part.figures.get(f"{name}_mha_{dtype}_s{num_tokens}") for dtype in DTYPES]

@@ -1,8 +1,8 @@
-"""Extra memory of the op: how far a process's resident memory rises above what it had before the call.
+"""Measures the extra memory of the op: how far a process's resident memory rises above what it was before the call.
 
-Everything counts: tensors, what the libraries below torch allocate, and their threads; but not the output, into which
-EAH writes: the layer has it without EAH too. Each measurement has a process of its own, because memory that an earlier
-call gave back to the allocator would hide what a later one takes.
+Everything counts: tensors, what the libraries below torch allocate, and their threads. Only the output, into which EAH
+writes, does not, since the layer has it without EAH too. Each measurement has a process of its own, because memory that
+an earlier call gave back to the allocator would hide what a later one takes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def _resident(field: str) -> float:
 
 
 def _rise(function: Any) -> float:
-    """MiB by which resident memory rises during a call."""
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    """Return the MiB by which resident memory rises during a call."""
+    Path("/proc/self/clear_refs").write_text("5")  # this resets the peak
     before = _resident("VmRSS")
     with torch.inference_mode():
         function()
@@ -40,22 +40,22 @@ def _rise(function: Any) -> float:
 
 
 def peak(which: str, num_tokens: int, heads: str, dtype: str) -> float:
-    """MiB that the op, the naive reference or a known allocation takes; to be called once in a process."""
+    """Return the MiB that the op, the naive reference or a known allocation takes; call it once in a process."""
     functions: dict[str, Any] = {
         "both": lambda q, k, v, c, out: both(q, k, v, c, out),
         "naive": lambda q, k, v, c, out: naive_eah(q, k, v, c, SCALE, THRESHOLD),
         "known": lambda q, k, v, c, out: torch.ones(KNOWN_MB * MB, dtype=torch.uint8),
     }
     query, key, value, columns = inputs(num_tokens, HEADS[heads], DTYPES[dtype])
-    output = torch.zeros_like(query, memory_format=torch.contiguous_format)  # the layer's, there without EAH too
+    output = torch.zeros_like(query, memory_format=torch.contiguous_format)  # the layer has it without EAH too
     small = [tensor[:WARM_UP_TOKENS].clone() for tensor in (query, key, value)]
-    with torch.inference_mode():  # threads and kernels come once, whatever the size
+    with torch.inference_mode():  # this warms up: threads and kernels take memory once, whatever the size
         functions[which](*small, columns[columns < WARM_UP_TOKENS], torch.zeros_like(small[0]))
     return _rise(lambda: functions[which](query, key, value, columns, output))
 
 
 def serve(connection: Any) -> None:
-    """The child's main function."""
+    """Run the child process, which answers calls over the connection."""
     answer(connection, {"peak": peak})
 
 
@@ -66,10 +66,10 @@ def _in_a_process(*arguments: Any) -> float:
 
 
 def measure(rounds: int, part: Part, num_tokens: int = 4096, *, naive: bool = True) -> None:
-    """Peaks for 32 heads; first that a known allocation is seen.
+    """Measure peaks for 32 heads, after a check that a known allocation is seen.
 
     Raises:
-        RuntimeError: it is not seen as what it is.
+        RuntimeError: the known allocation does not measure as its size.
     """
     known = _in_a_process("known", num_tokens, "mha", "float32")
     if abs(known - KNOWN_MB) > TOLERANCE_MB:
@@ -84,7 +84,7 @@ def measure(rounds: int, part: Part, num_tokens: int = 4096, *, naive: bool = Tr
         part.figures[f"op_peak_mb_mha_{dtype}_s{num_tokens}"] = figure
         worst = max(worst, figure, key=lambda one: one["median"])
         say(f"op memory {dtype} S={num_tokens}: {figure['median']:.1f} MiB")
-    part.figures[f"op_peak_mb_s{num_tokens}"] = worst  # of the two dtypes
+    part.figures[f"op_peak_mb_s{num_tokens}"] = worst  # the larger of the two dtypes' peaks
     if naive:
         part.facts["naive_peak_mb_s2048"] = _in_a_process("naive", 2048, "mha", "float32")
         say(f"op memory naive S=2048: {part.facts['naive_peak_mb_s2048']:.0f} MiB")

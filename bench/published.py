@@ -1,4 +1,4 @@
-"""Against what a user has today: the published way, one request at a time, and our server at concurrency 16."""
+"""Compares what a user has today, the published code with one request at a time, with our server at concurrency 16."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tools.serving import Server
 
 CONCURRENCY = 16
 OUTPUT_LEN = 48
-"""Tokens; about a caption of this model."""
+"""Tokens of an answer: about the length of a caption of this model."""
 
 
 def _request(image: Image.Image, tokens: int) -> SampleRequest:
@@ -35,7 +35,7 @@ def _request(image: Image.Image, tokens: int) -> SampleRequest:
 
 
 def measure(rounds: int, part: Part, *, number: int, tokens: int = OUTPUT_LEN) -> None:
-    """Rounds of `number` unseen scenes, the same for both."""
+    """Measure rounds of `number` unseen scenes, the same ones for both."""
     eah = json.loads((MODEL_PATH / "config.json").read_text())["eah"]
     images = [scene.pil() for scene in split_scenes("test", number * (rounds + 1))]
     workload = scenes(quick=False)

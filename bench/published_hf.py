@@ -1,9 +1,9 @@
 """What a user has without this project: Hugging Face eager attention and the released code's loop over the heads.
 
-Written from a description of `atten_process_cal` in the authors' repository (itsqyh/Shallow-Focus-Deep-Fixes,
-modeling_llama_eah.py): it runs in every forward pass of its layer, goes through the heads one by one, deep-copies a map
-that leads, and writes it over every head. What depends on LLaVA-1.5 there is this model's own here: image positions,
-divisor, heads, layer and threshold.
+It is written from a description of `atten_process_cal` in the authors' repository (itsqyh/Shallow-Focus-Deep-Fixes,
+modeling_llama_eah.py), which runs in every forward pass of its layer, goes through the heads one by one, deep-copies
+the map of each head that has most sinks so far, and writes the last one over every head. What is fixed for LLaVA-1.5
+there is set for this model here: image positions, divisor, heads, layer and threshold.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class _Published:
     def attention(
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Eager attention of transformers, with the loop in one layer; `[batch, heads, rows, head_dim]`."""
+        """Compute the eager attention of transformers `[batch, heads, rows, head_dim]`, with the loop in one layer."""
         keys, values = repeat_kv(key, module.num_key_value_groups), repeat_kv(value, module.num_key_value_groups)
         scores = torch.matmul(query, keys.transpose(2, 3)) * kwargs["scaling"]
         if attention_mask is not None:
@@ -50,7 +50,7 @@ class _Published:
         return torch.matmul(attention, values).transpose(1, 2).contiguous(), attention
 
     def process(self, attention_map: Tensor) -> None:
-        """The loop of the released code, on `[1, heads, rows, columns]`, in place."""
+        """Run the loop of the released code in place, on an attention map `[1, heads, rows, columns]`."""
         num_heads, num_rows = attention_map.shape[1:3]
         start, stop, length = self.span
         most, source, copied = 0, -1, None
@@ -68,7 +68,7 @@ class _Published:
                 attention_map[0][head] = copied
 
     def answers(self, images: list[Image.Image], prompt: str, tokens: int) -> tuple[float, int]:
-        """Seconds that one request after the other takes, pictures and text to text; and how many had a broadcast."""
+        """Answer one request after another; return the seconds, from pictures to text, and the number of broadcasts."""
         self.broadcasts, started = 0, time.perf_counter()
         for image in images:
             inputs = self.processor(text=prompt, images=image, return_tensors="pt")
@@ -84,6 +84,6 @@ class _Published:
 
 
 def serve(connection: Any) -> None:
-    """The child's main function."""
+    """Run the child process, which answers calls over the connection."""
     published = _Published()
     answer(connection, {"start": published.start, "answers": published.answers})

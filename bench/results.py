@@ -1,4 +1,4 @@
-"""`bench/results.json`: rounds as they were seen, figures made of them, and what they were seen on."""
+"""`bench/results.json`: the rounds as measured, the figures made from them, and the machine and versions."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from tools.provenance import commit, machine, versions
 
 STARTED = time.monotonic()
 WRITTEN = ("bench/results.json", "docs/benchmarks.md")
-"""What the command itself changes."""
+"""Files that the command itself changes."""
 
 
 def say(text: str) -> None:
-    """Progress, with the seconds since the start."""
+    """Print progress, with the seconds since the start."""
     print(f"[{time.monotonic() - STARTED:6.0f} s] {text}", flush=True)
 
 
 def rotated(settings: Sequence[str], by: int) -> list[str]:
-    """The same settings, begun elsewhere: none is always the first or follows always the same one."""
+    """Return the same settings in rotated order, so that none is always first."""
     by %= len(settings)
     return [*settings[by:], *settings[:by]]
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
-    """Median, least, most, and how many."""
+    """Return the median, the least, the most and the number of values."""
     return {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
 
 
 class Part:
-    """What one part of the benchmark found."""
+    """The rounds, figures and facts of one part of the benchmark."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -42,16 +42,16 @@ class Part:
         self.facts: dict[str, Any] = {}
 
     def add_round(self, group: str, row: dict[str, Any]) -> None:
-        """Keep one round: what each setting showed in it."""
+        """Keep one round: what was measured in it for each setting."""
         self.rounds.setdefault(group, []).append(row)
 
     def figure(self, name: str, group: str, of_round: Callable[[dict[str, Any]], float]) -> None:
-        """Make a figure of every round of a group, a ratio always of two things of one round."""
+        """Make a figure from every round of a group; a ratio is always of two values of the same round."""
         self.figures[name] = summary([of_round(row) for row in self.rounds[group]])
 
 
 def write(path: Path, part: Part, arguments: Sequence[str], *, quick: bool) -> None:
-    """Merge a part into the results; other parts keep what they have, each with its own date and commit."""
+    """Merge a part into the results; other parts keep their figures, each with its own date and commit."""
     results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     results.setdefault("figures", {}).update(part.figures)
     run = {

@@ -1,4 +1,4 @@
-"""The servers that are compared: vLLM without any plugin, and `eah-vllm serve`; both alive, one of them under load."""
+"""The servers that are compared, vLLM without any plugin and `eah-vllm serve`: both run, one of them is under load."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from contextlib import ExitStack, contextmanager
 
 from tools.serving import Server
 
-# For the routes that empty the caches.
+# Development mode has the routes that empty the caches.
 DEV_MODE = {"VLLM_SERVER_DEV_MODE": "1"}
 COUNT_SECONDS = 30
 
 
 @contextmanager
 def both_servers(arguments: Sequence[str]) -> Iterator[dict[str, Server]]:
-    """By setting; "off", "on" and "half" are one server."""
+    """Start both servers and give them by setting; "off", "on" and "half" are one server."""
     with ThreadPoolExecutor() as pool, ExitStack() as stack:
         starting = pool.submit(Server, arguments, env=DEV_MODE | {"VLLM_PLUGINS": ""}, plain=True)
-        stack.push(lambda *exc: starting.result().__exit__(*exc))  # also if ours does not start
+        stack.push(lambda *exc: starting.result().__exit__(*exc))  # it must end also if ours does not start
         ours = Server(arguments, env=DEV_MODE)
         stack.push(ours)
         stock = starting.result()
@@ -29,15 +29,15 @@ def both_servers(arguments: Sequence[str]) -> Iterator[dict[str, Server]]:
 
 
 def applied(server: Server) -> float:
-    """Requests that EAH was applied to so far; 0 for vLLM without the plugin."""
+    """Return how many requests EAH was applied to so far; 0 for vLLM without the plugin."""
     return server.outcomes().get("applied", 0)
 
 
 def check_applied(server: Server, before: float, expected: int) -> None:
-    """Make sure that EAH was applied to exactly so many requests.
+    """Make sure that EAH was applied to exactly `expected` requests since `before`.
 
     Raises:
-        RuntimeError: it was not.
+        RuntimeError: it was applied to more or to fewer.
     """
     deadline = time.monotonic() + COUNT_SECONDS
     while (seen := applied(server) - before) != expected:

@@ -18,12 +18,12 @@ from eah_vllm.scenes import MODEL_PATH
 
 SETTINGS = ("stock", "off", "on", "half")
 WAKE_UP = 4
-"""Requests before each run: a server that had nothing to do answers its first ones late."""
+"""Requests that are sent before each run, because an idle server answers its first requests late."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is served, and what is asked of it."""
+    """A served model, and the requests that are sent to it."""
 
     name: str
     model: Path
@@ -31,21 +31,21 @@ class Workload:
     side: int
     """Pixels of the square pictures."""
     input_len: int
-    """Tokens of the question, the image's and the template's aside."""
+    """Tokens of the question, without those of the image and of the chat template."""
     output_len: int
     requests: dict[int, int]
-    """Concurrency -> requests of one run."""
+    """By concurrency, the number of requests of one run."""
 
 
 def scenes(quick: bool) -> Workload:
-    """The built-in model as `eah-vllm serve` serves it."""
+    """Return the workload of the built-in model, as `eah-vllm serve` serves it."""
     arguments = (str(MODEL_PATH), "--config", str(configs_dir() / "scenes.yaml"))
     requests = {1: 4, 8: 16, 16: 32} if quick else {1: 24, 8: 96, 16: 320}
     return Workload("scenes", MODEL_PATH, arguments, 256, 16, 8 if quick else 32, requests)
 
 
 def medium(folder: Path, quick: bool) -> Workload:
-    """A larger LLaVA with random weights and the 576 image tokens of LLaVA-1.5."""
+    """Return the workload of a larger LLaVA with random weights and the 576 image tokens of LLaVA-1.5."""
     arguments = (
         str(make_checkpoint(folder, MEDIUM)),
         "--served-model-name", "medium",
@@ -60,12 +60,12 @@ def medium(folder: Path, quick: bool) -> Workload:
 
 
 def measure(workload: Workload, rounds: int, part: Part, settings: Sequence[str] = SETTINGS) -> None:
-    """Rounds of every setting at every concurrency, in rotating order."""
+    """Measure rounds of every setting at every concurrency, in rotating order."""
     with both_servers(workload.arguments) as servers:
         pids = {server.pid for server in servers.values()}
         sizes = {"side": workload.side, "input_len": workload.input_len, "output_len": workload.output_len}
         for concurrency, number in workload.requests.items():
-            for round_idx in range(-1, rounds):  # the first one warms up, and is not kept
+            for round_idx in range(-1, rounds):  # the first round warms up and is not kept
                 seed = 1000 * concurrency + 2 * (round_idx + 1)
                 some = number if round_idx >= 0 else max(number // 4, concurrency)
                 requests = random_requests(workload.model, some, seed=seed, **sizes)
@@ -89,9 +89,9 @@ def measure(workload: Workload, rounds: int, part: Part, settings: Sequence[str]
 
 
 def figures(part: Part, model: str, suffix: str) -> None:
-    """Ratios to stock: of throughput, of the medians of TTFT and TPOT, and of the server's processor time.
+    """Add ratios to stock vLLM: of throughput, of the medians of TTFT and TPOT, and of the server's processor time.
 
-    The last one hardly feels what else the machine does, which the clock does.
+    Other load on the machine hardly changes processor time, while it does change times by the clock.
     """
     metrics = {
         "throughput": "requests_per_second",

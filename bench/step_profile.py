@@ -23,13 +23,13 @@ os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERR
 ROOT = Path(__file__).parents[1]
 OURS, VLLM = str(ROOT / "eah_vllm") + os.sep, os.sep + "vllm" + os.sep
 INHERITED = "decorate_context"
-"""torch.inference_mode's wrapper of vLLM's own `execute_model`, which ours calls."""
+"""Name of the wrapper that torch.inference_mode puts around vLLM's own `execute_model`, which ours calls."""
 AT_A_TIME, TOKENS, SIDE = 16, 32, 96
 Function = tuple[str, int, str]
 
 
 def main() -> None:
-    """Measure and print."""
+    """Profile the engine without and with EAH, and print where the time goes."""
     parser = argparse.ArgumentParser(prog="python -m bench.step_profile", description=__doc__)
     parser.add_argument("--requests", type=int, default=160, help="of each run (160)")
     parser.add_argument("--runs", type=int, default=5, help="interleaved, by the clock (5)")

@@ -19,7 +19,7 @@ Results = Mapping[str, Any]
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table."""
+    """Format a Markdown table."""
     lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
     return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
@@ -33,12 +33,12 @@ def _to_stock(rounds: Sequence[Mapping[str, Any]], setting: str, name: str) -> s
 
 
 def acceptance(results: Results) -> str:
-    """Every bar."""
+    """Make the table of all bars."""
     return markdown(HEADER, verdicts(results["figures"]))
 
 
 def op(results: Results) -> str:
-    """Milliseconds of each shape."""
+    """Make the table of op level: milliseconds for each shape."""
     rows, rounds = [], results["parts"]["op"]["rounds"]
     for heads in HEADS:
         for dtype in DTYPES:
@@ -63,7 +63,7 @@ OP_COLUMNS = ("choose", "broadcast", "both", "fused", "naive")
 
 
 def engine(results: Results) -> str:
-    """Seconds, and their ratios to stock."""
+    """Make the table of engine level: seconds, and their ratios to stock vLLM."""
     part, figures = results["parts"]["engine"], results["figures"]
     rows = []
     for setting in ("stock", "off", "on"):
@@ -85,7 +85,7 @@ def engine(results: Results) -> str:
 
 
 def serving(results: Results) -> str:
-    """Throughput and latency of each model, concurrency and setting."""
+    """Make the table of throughput and latency for each model, concurrency and setting."""
     rows = []
     for name in ("serving", "medium"):
         for group, rounds in results["parts"].get(name, {}).get("rounds", {}).items():
@@ -119,7 +119,7 @@ def serving(results: Results) -> str:
 
 
 def mixed(results: Results) -> str:
-    """Latencies of the long plain prompts alone, and their ratios to stock."""
+    """Make the table of latencies of the long plain prompts alone, and their ratios to stock vLLM."""
     part, figures = results["parts"]["mixed"], results["figures"]
     rows: list[Sequence[str]] = []
     for setting in ("stock", "off", "half"):
@@ -138,7 +138,7 @@ def mixed(results: Results) -> str:
 
 
 def published(results: Results) -> str:
-    """Requests per second."""
+    """Make the table of requests per second of the published code and of our server."""
     figures = results["figures"]
     names = {
         "published loop, one at a time": "published_requests_per_second",
@@ -150,9 +150,9 @@ def published(results: Results) -> str:
 
 
 def gpu(results: Results) -> str:
-    """What `bench/gpu_prefill.py --json bench/gpu.json` wrote on a machine with a GPU."""
+    """Make the tables of what `bench/gpu_prefill.py --json bench/gpu.json` wrote on a machine with a GPU."""
     if GPU_RESULTS.exists():
-        from bench.gpu_prefill import tables  # needs Triton
+        from bench.gpu_prefill import tables  # this import needs Triton
 
         return tables(json.loads(GPU_RESULTS.read_text()))
     return NOT_RUN
@@ -162,7 +162,7 @@ GPU_RESULTS = ROOT / "bench" / "gpu.json"
 
 
 def ran_on(results: Results) -> str:
-    """Machine, versions, commit and command of each part."""
+    """Make the table of machine, versions, commit and command of each part."""
     rows = []
     for name, part in results["parts"].items():
         run = part["run"]
@@ -185,11 +185,11 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "published": ("published", published),
     "gpu": ("", gpu),
 }
-"""Name between the markers -> part that it needs, and its maker."""
+"""By the name in a table's markers: the part of the results that it needs, and the function that makes it."""
 
 
 def write(results_path: Path, document: Path = DOCUMENT) -> None:
-    """Replace what stands between the markers of each table.
+    """Replace the text between the markers of each table in the document.
 
     Raises:
         ValueError: the document lacks a table's markers.

@@ -14,11 +14,11 @@ __all__ = ["SUPPORTED_ARCHITECTURES", "__version__", "is_disabled", "register"]
 
 
 def register() -> None:
-    """Entry point `vllm.general_plugins`: vLLM calls it in every process, some more than once."""
+    """Register our classes; vLLM calls this entry point (`vllm.general_plugins`) in every process, at least once."""
     if is_disabled():
         logging.getLogger("vllm.eah").warning("EAH_DISABLE=1: EAH is switched off; vLLM runs as if it were absent.")
         return
-    if multiprocessing.parent_process() is None:  # a child runs the vLLM of its parent, which was checked
+    if multiprocessing.parent_process() is None:  # a child process runs its parent's vLLM, which was checked
         from eah_vllm.contract.check import check
         from eah_vllm.contract.names import NAMES
 

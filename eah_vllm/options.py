@@ -1,4 +1,4 @@
-"""What a caller may ask of EAH: one schema, and the flat form in which it travels."""
+"""The options that a caller may set: one schema, and the flat form in which they travel to the engine."""
 
 import json
 import re
@@ -21,11 +21,11 @@ WIRE_PREFIX = "eah_"
 TAG_FIELD = "tag"
 MAX_TAG = 128
 RECORD_FIELD = "eah/record"
-"""On requests that EAH changes: the name of their record (`prefix_records.py`), or None."""
+"""Field on requests that EAH changes: the name of their record (`reuse/prefix_records.py`), or None."""
 REASON_FIELD = "eah/reason"
-"""On requests that ask for EAH and cannot get it: why."""
+"""Field on requests that ask for EAH and cannot get it: the reason."""
 PRIVATE_FIELDS = (RECORD_FIELD, REASON_FIELD)
-"""Set by our scheduler for our workers; whatever a caller puts there is removed."""
+"""Fields that our scheduler sets for our workers; whatever a caller puts there is removed."""
 
 MAX_SEED = 2**32 - 1
 
@@ -43,9 +43,9 @@ LayerIdx = Annotated[int, Field(ge=0)]
 
 
 class EAHOptions(BaseModel):
-    """EAH options as a caller writes them; `None` means "not said".
+    """EAH options as a caller writes them; `None` means that the caller has not set the option.
 
-    Types are those of JSON, exactly: a number is no text, an integer has no fraction (2, never 2.0), true is not 1.
+    Types are exactly those of JSON: a number is no text, an integer has no fraction (2, never 2.0), true is not 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
@@ -85,19 +85,19 @@ class EAHOptions(BaseModel):
         return self
 
     def over(self, base: "EAHOptions") -> "EAHOptions":
-        """These options, with `base` for whatever they do not say."""
+        """Return these options, with those of `base` for whatever is not set here."""
         said = self.model_dump(exclude_none=True)
         rest = base.model_dump(exclude_none=True)
         if "threshold" in said or "relative_threshold" in said:
             rest.pop("threshold", None)
             rest.pop("relative_threshold", None)
         if "head" in said:
-            rest.pop("seed", None)  # it belongs to the base's head
+            rest.pop("seed", None)  # the base's seed belongs to the base's head
         return EAHOptions(**{**rest, **said})
 
 
 class EngineDefaults(EAHOptions):
-    """`--additional-config '{"eah": {...}}'`: server-wide defaults of the options, and engine settings."""
+    """Fields of `--additional-config '{"eah": {...}}'`: server-wide defaults of the options, and engine settings."""
 
     chunked_prefill: bool = Field(
         True, description="false: no prompt is split, of any request, and a step has room for the longest one"
@@ -109,11 +109,11 @@ class EngineDefaults(EAHOptions):
 
     @classmethod
     def engine_fields(cls) -> set[str]:
-        """What is a setting of the engine, and no option of a request."""
+        """Return the names of the fields that are settings of the engine and no options of a request."""
         return set(cls.model_fields) - set(EAHOptions.model_fields)
 
     def options(self) -> EAHOptions:
-        """The option defaults alone."""
+        """Return the option defaults alone."""
         return EAHOptions(**self.model_dump(include=set(EAHOptions.model_fields)))
 
 
@@ -126,15 +126,15 @@ class OptionError(ValueError):
 
 
 def shown(value: object) -> str:
-    """A value as an error message repeats it: never the megabytes that somebody sent."""
+    """Format a value for an error message, shortened in case somebody sent megabytes."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 SWITCH = {1: True, 0: False, "1": True, "0": False, "true": True, "false": False}
-"""How the flat form spells true and false; a true and a false themselves are equal to 1 and 0."""
+"""How the flat form spells true and false; the values True and False are found here too, as equal to 1 and 0."""
 NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})([.][0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
-"""A number of JSON, as the flat form may hold it in a text."""
+"""Pattern of a JSON number, which the flat form may hold as a text."""
 
 
 def _switch(value: Any) -> Any:
@@ -142,7 +142,7 @@ def _switch(value: Any) -> Any:
 
 
 def _from_flat(name: str, value: Any) -> Any:
-    """A value of the flat form as the typed form has it."""
+    """Turn a value of the flat form into a value of the typed form."""
     if isinstance(value, list):
         return [_from_flat(name, item) for item in value]
     if name == "report":
@@ -151,7 +151,7 @@ def _from_flat(name: str, value: Any) -> Any:
 
 
 def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]:
-    """The flat form that travels in `SamplingParams.extra_args` (and `vllm_xargs`): EAH on, with `options`."""
+    """Return the flat form of EAH with `options`, which travels in `SamplingParams.extra_args` (and `vllm_xargs`)."""
     said = options.model_dump(exclude_none=True)
     flat: dict[str, Any] = {WIRE_NAME: 1} | {WIRE_PREFIX + name: value for name, value in said.items()}
     return flat if tag is None else flat | {WIRE_PREFIX + TAG_FIELD: tag}
@@ -160,11 +160,11 @@ def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]
 def from_extra_args(extra_args: Mapping[str, Any] | None) -> tuple[EAHOptions, str | None] | None:
     """Read the flat form back: options and report tag, or None when EAH is off.
 
-    Many of its callers can send only numbers and texts. So true and false may be 1 and 0, and a number may be a text;
-    otherwise its types are those of the typed form.
+    Many callers can send only numbers and texts. So true and false may be 1 and 0, and a number may be a text;
+    otherwise the types are those of the typed form.
 
     Raises:
-        OptionError: an unknown `eah_*` name, a bad value, or `eah_*` options without `eah`.
+        OptionError: an `eah_*` name is unknown, a value is bad, or there are `eah_*` options without `eah`.
     """
     flat = {
         name: value for name, value in (extra_args or {}).items() if name == WIRE_NAME or name.startswith(WIRE_PREFIX)
@@ -188,7 +188,7 @@ def parse_options(fields: Mapping[str, Any], prefix: str = "eah.") -> EAHOptions
     """Validate option fields; `prefix` is how the caller spells their names.
 
     Raises:
-        OptionError: naming the first bad field, what is allowed, and what was sent.
+        OptionError: an option is bad; the message names the first bad field, what is allowed, and what was sent.
     """
     unknown = sorted(set(fields) - set(EAHOptions.model_fields))
     if unknown:

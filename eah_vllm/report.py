@@ -1,4 +1,4 @@
-"""What was done to a request, as plain data."""
+"""Reports of what was done to a request, as plain data."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ NOT_RUN = "not_run"
 
 @dataclass(frozen=True, slots=True)
 class LayerReport:
-    """One layer of one request.
+    """What was done to one request in one layer.
 
     `head` is the source head, None where nothing was broadcast; `sinks` its vision sinks (where nothing was broadcast,
     those of the head the rule chose); `density` is `sinks / image_tokens`. `reused`: chosen by an earlier request with
@@ -43,7 +43,7 @@ class LayerReport:
     reused: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
+        """Return the JSON form."""
         fields = asdict(self)
         return fields if self.reused else {name: value for name, value in fields.items() if name != "reused"}
 
@@ -57,7 +57,7 @@ class EAHReport:
     layers: tuple[LayerReport, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON form."""
+        """Return the JSON form."""
         return {"applied": self.applied, "reason": self.reason, "layers": [layer.to_dict() for layer in self.layers]}
 
     @classmethod
@@ -67,7 +67,7 @@ class EAHReport:
 
 
 def merge_reports(parts: Sequence[EAHReport]) -> EAHReport:
-    """One report from those of several pipeline stages: each stage holds some of the layers."""
+    """Merge the reports of several pipeline stages into one: each stage holds some of the layers."""
     if not parts:
         return EAHReport(False, NOT_RUN)
     layers = {layer.layer: layer for part in parts for layer in part.layers}

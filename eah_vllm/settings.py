@@ -1,4 +1,4 @@
-"""Options with every default filled in and checked against one model, and their cache identity."""
+"""Options with every default filled in and checked against one model, and their identity in the KV cache."""
 
 import dataclasses
 import hashlib
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from eah_vllm.options import EAHOptions, HeadRule, OptionError, PresetName
 
 METHOD_VERSION = "2"
-"""Part of every fingerprint: raise it when the method starts to write other KV for equal options."""
+"""A part of every fingerprint; raise it when the method starts to write other KV for equal options."""
 
 PRESETS: Mapping[str, EAHOptions] = {
     "paper": EAHOptions(layer=1, threshold=0.002, head="auto", min_density=0.0, preset="paper", report=False),
@@ -21,7 +21,7 @@ PRESETS: Mapping[str, EAHOptions] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What of a model bounds the options."""
+    """The sizes of a model that bound the options."""
 
     num_layers: int
     num_heads: int
@@ -38,20 +38,20 @@ class EAHSettings:
     min_density: float
     preset: PresetName
     seed: int = 0
-    """Which draw of a random head; 0 for every other rule."""
+    """Number of the draw of a random head; 0 for every other rule."""
     report: bool = False
     tag: str | None = None
-    """Names the report of this request; chosen by whoever will collect it."""
+    """Name of the report on this request; whoever will collect the report chooses it."""
 
     def sink_threshold(self, prompt_length: int) -> float:
-        """The absolute vision-sink threshold for a prompt of `prompt_length` tokens."""
+        """Return the absolute vision-sink threshold for a prompt of `prompt_length` tokens."""
         if self.relative_threshold is not None:
             return self.relative_threshold / prompt_length
         assert self.threshold is not None
         return self.threshold
 
     def fingerprint(self) -> str:
-        """Hex digest of everything that changes the KV cache of layers after an EAH layer."""
+        """Return a hex digest of everything that changes the KV cache of layers after an EAH layer."""
         kv_changing = dataclasses.replace(self, report=False, tag=None)
         return hashlib.sha256(f"{METHOD_VERSION} {kv_changing!r}".encode()).hexdigest()[:32]
 
@@ -65,7 +65,7 @@ def resolve(
     how the caller spells option names.
 
     Raises:
-        OptionError: a layer or head that the model does not have.
+        OptionError: the model does not have a layer or head that the options name.
     """
     stated = options if options.preset is not None else options.over(defaults)
     full = stated.over(PRESETS[stated.preset or "paper"])

@@ -1,4 +1,4 @@
-"""`EAH_DISABLE=1`: the plugin is installed and does nothing."""
+"""The switch `EAH_DISABLE=1`, with which the plugin is installed and does nothing."""
 
 import os
 

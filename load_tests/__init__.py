@@ -1,1 +1,1 @@
-"""Load tests of hallucination-safe captioning: how fast a server answers, and whether what it answers is right."""
+"""Load tests: how fast a server answers, and whether its answers under load are right."""

@@ -26,13 +26,13 @@ STARTED = time.monotonic()
 
 
 def say(text: str) -> None:
-    """Progress, with the seconds since the start."""
+    """Print progress, with the seconds since the start."""
     sys.stdout.write(f"[{time.monotonic() - STARTED:6.0f} s] {text}\n")
     sys.stdout.flush()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what was asked for; 1 if a threshold was crossed, 2 if a scenario could not be run."""
+    """Run the scenarios that were asked for; return 1 if a threshold was crossed, 2 if a scenario could not be run."""
     arguments = _parser().parse_args(argv)
     known = shipped()
     if arguments.list:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = [_chosen(name, known) for name in arguments.scenarios]
         chosen = chosen or [scenario for scenario in known.values() if scenario.small_set]
         summaries = [row for row in _run_all([_bounded(scenario, arguments) for scenario in chosen], arguments)]
-    except (ScenarioError, RuntimeError, TimeoutError) as error:  # a server or Locust that does not start, too
+    except (ScenarioError, RuntimeError, TimeoutError) as error:  # also when a server or Locust does not start
         sys.stderr.write(f"{error}\n")
         return 2
     _write_page(arguments.out)
@@ -82,7 +82,7 @@ def _bounded(scenario: Scenario, arguments: argparse.Namespace) -> Scenario:
 
 
 def _run_all(scenarios: Sequence[Scenario], arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Scenarios of one server after another; a row of the table for each."""
+    """Run all scenarios of one server, then those of the next; yield a row of the table for each."""
     groups: defaultdict[str, list[Scenario]] = defaultdict(list)
     for scenario in scenarios:
         groups["" if arguments.base_url else scenario.serve.model_dump_json()].append(scenario)
@@ -111,7 +111,7 @@ def _target(serve: Serve, arguments: argparse.Namespace) -> Iterator[Target]:
 
 
 def _pool(scenarios: Sequence[Scenario], target: Target) -> Pool:
-    """One for all scenarios of a server."""
+    """Make one pool that all scenarios of a server share."""
     kinds = [CAPTION] + [QUESTION] * any(scenario.traffic.questions for scenario in scenarios)
     settings = [False] + [True] * any(scenario.traffic.mix != "off" for scenario in scenarios)
     return ask_alone(target, max(scenario.traffic.images for scenario in scenarios), kinds, settings)
@@ -151,7 +151,7 @@ def _said(value: float | None) -> str:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    """Counts by scenario, and of all."""
+    """Make the table of counts by scenario, and their sums."""
     lines = [f"{'':14}" + "".join(f"{name.replace('_', ' '):>15}" for name in COLUMNS) + f"{'req/s':>9}  verdict"]
     for row in rows:
         cells = "".join(f"{'' if row.get(name) is None else format(row[name], '.5g'):>15}" for name in COLUMNS)

@@ -1,4 +1,4 @@
-"""The page's plots, in its own colours."""
+"""The plots of the page, in the page's own colours."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDE, TALL = 4.7, 2.9
 
 
 def latencies(results: Sequence[Mapping[str, Any]], metric: str, title: str) -> Plot:
-    """Median, 90th and 99th percentile of one time, a line per scenario; a logarithmic axis."""
+    """Plot the median, 90th and 99th percentile of one time, a line per scenario, on a logarithmic axis."""
     names = [result["scenario"]["name"] for result in results]
 
     def draw(axes: Axes, colours: Colours) -> None:
@@ -38,7 +38,7 @@ def latencies(results: Sequence[Mapping[str, Any]], metric: str, title: str) -> 
 
 
 def sweep_rates(result: Mapping[str, Any]) -> Plot:
-    """What was answered and what kept to the objective, by the rate that was asked for."""
+    """Plot the requests per second that were answered, and that met the objective, by arrival rate."""
     steps = result["steps"]
     rates = [step["rate"] for step in steps]
 
@@ -58,7 +58,7 @@ def sweep_rates(result: Mapping[str, Any]) -> Plot:
 
 
 def sweep_times(result: Mapping[str, Any]) -> Plot:
-    """TTFT by the rate that was asked for, with its objective."""
+    """Plot TTFT by arrival rate, with its objective."""
     steps, objective = result["steps"], result["scenario"]["objective"]["ttft_ms"]
     answered = [step for step in steps if step.get("ttft_p50_ms")]
     rates = [step["rate"] for step in answered]
@@ -82,8 +82,8 @@ def sweep_times(result: Mapping[str, Any]) -> Plot:
 
 
 def over_time(result: Mapping[str, Any]) -> Plot:
-    """Answers per second over the time of a run."""
-    line = result["timeline"][:-1] or result["timeline"]  # the last part is not a whole one
+    """Plot answers per second over the time of a run."""
+    line = result["timeline"][:-1] or result["timeline"]  # the last interval is shorter than the others
 
     def draw(axes: Axes, colours: Colours) -> None:
         axes.plot(
@@ -99,7 +99,7 @@ def over_time(result: Mapping[str, Any]) -> Plot:
 
 
 def memory(result: Mapping[str, Any]) -> Plot:
-    """Memory of all server processes over the time of a run, and where it counts as warmed up."""
+    """Plot the memory of all server processes over the time of a run, and when they count as warmed up."""
     samples = result["memory"]
     minutes = [sample["at"] / 60 for sample in samples]
 
@@ -126,7 +126,7 @@ def _grid(axes: Axes, colours: Colours, axis: Any) -> None:
 
 
 def _plain_numbers(axis: Any) -> None:
-    """1, 2, 5, 10 ... (1, 3, 10 ... where it is long) on a logarithmic axis."""
+    """Label a logarithmic axis 1, 2, 5, 10 ..., or 1, 3, 10 ... where its range is long."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if high < 50 * low else (1.0, 3.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))

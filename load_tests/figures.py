@@ -1,4 +1,4 @@
-"""Times of a run, by the definitions of `vllm bench serve` whichever tool sent the requests."""
+"""Times of a run, by the definitions of `vllm bench serve`, whichever tool sent the requests."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ BINS = 60
 
 
 def timing(records: Sequence[Record], seconds: float, objective: Objective) -> dict[str, float | None]:
-    """Figures of a run, or of a step of a sweep; times in milliseconds, None where nothing was answered.
+    """Compute the figures of a run, or of a step of a sweep; times are in milliseconds, None if nothing was answered.
 
     Args:
-        records: all of it. Requests given up by their client are left out; failed and refused ones miss the objective.
-        seconds: from the first request sent to the last answer.
-        objective: of goodput. Answers in one piece have no TTFT; theirs is the time to the whole answer.
+        records: all requests. Those that their client gave up are left out; failed and refused ones miss the objective.
+        seconds: time from the first request sent to the last answer.
+        objective: the objective of goodput. An answer that is not streamed has no TTFT; its time to the whole answer
+           takes the place.
     """
     wanted = [record for record in records if record.outcome != GAVE_UP]
     finished = [record for record in wanted if record.outcome == FINISHED]
@@ -75,7 +76,7 @@ def _calculate(finished: Sequence[Record], seconds: float, objective: Objective)
 
 
 def timeline(records: Sequence[Record], seconds: float) -> list[dict[str, float]]:
-    """Answers per second and their median latency over the time of a run, for its plot."""
+    """Compute the answers per second and their median latency over the time of a run, for its plot."""
     finished = [record for record in records if record.outcome == FINISHED]
     if not finished:
         return []

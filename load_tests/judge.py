@@ -1,4 +1,4 @@
-"""Whether what was answered under load is right: against the answer alone, by the report, and by CHAIR."""
+"""Judges answers under load: by the answer to the same request alone, by the report, and by CHAIR."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SHOWN = {"CHAIRs": "chairs", "CHAIRi": "chairi", "recall": "recall", "words": "w
 
 @dataclass
 class Verdict:
-    """Figures, and what stands behind them.
+    """The judgement of a run: its figures, and what they are made from.
 
     Attributes:
-        figures: numbers that a threshold may bound; None: not measured.
-        failures: kind of failure -> how often.
-        wrong: the first wrong answers in words.
+        figures: numbers that a threshold may bound; None where one was not measured.
+        failures: number of failures by kind.
+        wrong: descriptions of the first wrong answers.
     """
 
     figures: dict[str, float | None]
@@ -34,10 +34,10 @@ def judge(plan: Sequence[Ask], records: Sequence[Record], pool: Pool, applied: f
     """Judge every answer.
 
     Args:
-        plan: what was to be sent.
-        records: of what was sent, in any order.
-        pool: the right answers.
-        applied: requests that the server counts as applied, for a tool that does not keep reports.
+        plan: the requests that were planned.
+        records: what became of those that were sent, in any order.
+        pool: the scenes with the right answers.
+        applied: number of requests that the server counts as applied, for a tool that does not keep reports.
     """
     counts = Counter(record.outcome for record in records)
     failures = Counter(record.error for record in records if record.outcome == FAILED)
@@ -63,7 +63,7 @@ def judge(plan: Sequence[Ask], records: Sequence[Record], pool: Pool, applied: f
 
 
 def _wrong(ask: Ask, record: Record, pool: Pool) -> list[str]:
-    """What is wrong with an answer: one line at most; one that its client left is compared as far as it came."""
+    """Say what is wrong with an answer, in one line at most; a broken-off answer is compared as far as it came."""
     wanted = pool.reference(ask)
     setting = "EAH on" if ask.eah else "EAH off"
     where = f"request {record.ask} ({ask.kind} of scene {pool.scenes[ask.scene].seed}, {setting})"
@@ -83,7 +83,7 @@ def _wrong(ask: Ask, record: Record, pool: Pool) -> list[str]:
 def _quality(
     plan: Sequence[Ask], finished: Sequence[Record], pool: Pool, setting: str, eah: bool
 ) -> dict[str, float | None]:
-    """CHAIR of the captions; in percent, words aside."""
+    """Compute CHAIR and recall of the captions in percent, and their mean length in words."""
     captions = [r for r in finished if plan[r.ask].kind == CAPTION and plan[r.ask].eah == eah]
     if not captions:
         return {}
@@ -95,7 +95,7 @@ def _quality(
 def _applied(
     plan: Sequence[Ask], records: Sequence[Record], with_eah: Sequence[Record], pool: Pool, counted: float | None
 ) -> dict[str, float | None]:
-    """By each answer's report, or by the server's own count where the tool keeps none; and whether the two agree."""
+    """Compute the share with EAH by the reports, or by the server's count if the tool keeps none; compare both."""
     reports = [record.report for record in with_eah if record.report is not None]
     reported = sum(bool(report["applied"]) for report in reports)
     if not reports and counted is not None:
@@ -103,7 +103,7 @@ def _applied(
         share = counted / len(with_eah)
     else:
         expected, share = reported, reported / len(with_eah)
-    # One that was refused, failed or left may have been computed or not.
+    # A request that was refused, failed or given up may have been computed or not.
     open_ = sum(plan[record.ask].eah for record in records) - len(with_eah)
     miscounted = None if counted is None else max(expected - counted, counted - expected - open_, 0)
     return {"applied_share": share, "miscounted": miscounted}

@@ -1,7 +1,7 @@
-"""Locust's side: users that take the next request of the plan, read its stream, and hang up where the plan says so.
+"""The file that Locust runs: users take the next request of the plan, read its stream, and hang up as planned.
 
-Runs in a process of its own (`with_locust.py`), for gevent changes the standard library. Reads `EAH_LOAD_PLAN`, writes
-a JSON line for each request to `EAH_LOAD_RECORDS`.
+It runs in a process of its own (`with_locust.py`), because gevent changes the standard library. It reads the plan from
+the file `EAH_LOAD_PLAN`, and writes a JSON line for each request to the file `EAH_LOAD_RECORDS`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class User(FastHttpUser):
 
     @task
     def ask(self) -> None:
-        """One request; after the last one Locust lets the others finish theirs."""
+        """Send one request; after the last request of the plan, Locust lets the other users finish theirs."""
         idx, request = next(TODO, (-1, {}))
         if idx < 0:
             _quit_once(self.environment.runner)
@@ -49,8 +49,8 @@ class User(FastHttpUser):
         try:
             self._send(data, record, request)
             if record["outcome"] == "refused":
-                gevent.sleep(min(LONGEST_PAUSE, record.pop("retry_after")))  # as the server asks
-        finally:  # also when Locust kills this user
+                gevent.sleep(min(LONGEST_PAUSE, record.pop("retry_after")))  # the server asks for this pause
+        finally:  # the record is written also when Locust kills this user
             RECORDS.write(json.dumps(record) + "\n")
 
     def _send(self, data: str, record: dict[str, Any], request: dict[str, Any]) -> None:
@@ -73,7 +73,7 @@ class User(FastHttpUser):
 
 
 def _body(idx: int, request: dict[str, Any]) -> str:
-    """JSON put together of ready strings, so that no picture is encoded while others wait for an answer."""
+    """Join the JSON body from ready strings, so that no picture is encoded while others wait for an answer."""
     body = PLAN["bodies"][request["body"]].replace(PLAN["placeholder"], PLAN["images"][str(request["scene"])])
     return f'{{"cache_salt":"{PLAN["salt"]}{idx}",{body[1:]}' if PLAN["salt"] else body
 
@@ -98,7 +98,7 @@ def _read(response: Any, record: dict[str, Any], request: dict[str, Any]) -> Non
             continue
         if line.strip() == b"data: [DONE]":
             done = True
-            continue  # to the end of the body, so that the connection can be used again
+            continue  # read to the end of the body, so that the connection can be used again
         now, event = time.perf_counter(), json.loads(line[6:])
         if "error" in event:
             raise RuntimeError(f"an error in the stream: {event['error']}")
@@ -114,11 +114,11 @@ def _read(response: Any, record: dict[str, Any], request: dict[str, Any]) -> Non
     if request["hang_up"] is None and not done:
         raise RuntimeError("the stream ended before [DONE]")
     record |= {"outcome": "finished" if request["hang_up"] is None else "gave up", "error": ""}
-    response.stream.release()  # an answer that is not read to its end: the connection is closed
+    response.stream.release()  # the answer is not read to its end, so this closes the connection
 
 
 def _keep(part: dict[str, Any], record: dict[str, Any]) -> None:
-    """Text, tokens and report of an answer, or of an event of a stream."""
+    """Keep the text, tokens and report of an answer, or of an event of a stream."""
     for choice in part.get("choices", ()):
         said = (choice.get("message") or choice.get("delta") or {}).get("content") or ""
         record["text"] = record.get("text", "") + said

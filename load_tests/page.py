@@ -16,17 +16,17 @@ from load_tests.watch import QUIET
 
 TIMES = {"ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "e2el": "End to end"}
 LONG = 60
-"""Seconds from which a run is drawn over time."""
+"""Least seconds of a run that is drawn over time."""
 NOTHING = "-"
 Result = Mapping[str, Any]
 
 
 def write_page(results: Sequence[Result], path: Path) -> None:
-    """Write it.
+    """Write the page.
 
     Args:
-        results: as in `result.json`.
-        path: of the page.
+        results: the results, in the form of `result.json`.
+        path: path of the page.
     """
     folders = [Path(__file__).parent, Path(eah_vllm.evaluation.report.__file__).parent]
     environment = Environment(
@@ -57,7 +57,7 @@ def write_page(results: Sequence[Result], path: Path) -> None:
 
 
 def headline(results: Sequence[Result]) -> str:
-    """The first sentence."""
+    """Return the first sentence of the page: whether the answers were right and the thresholds held."""
     failed = [result["scenario"]["name"] for result in results if not result["passed"]]
     answers, wrong, failures = (
         sum(int(result["figures"].get(name) or 0) for result in results)
@@ -100,7 +100,7 @@ def _speed(result: Result) -> dict[str, Any]:
 
 
 def _busy(result: Result) -> str:
-    """How far its times can be trusted."""
+    """Say how far the times of a run can be trusted."""
     others = result["facts"]["cores_busy_with_others"]
     load = f"load average {result['facts']['load_average_before']:.1f} before"
     if others is None:

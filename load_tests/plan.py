@@ -1,4 +1,4 @@
-"""The plan of a run: which request is about which scene, asks for what and how, and is given up when."""
+"""The plan of a run: for each request its scene, its question, how it asks for EAH, and when its client gives up."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from load_tests.scenario import Traffic
 CAPTION, QUESTION = "caption", "question"
 WAYS = ("field", "alias", "xargs")
 HANG_UPS = (0, 0, 1, 3, 8)
-"""Events with tokens after which a client goes away; 0: before the first."""
+"""Numbers of events with tokens after which a client goes away; 0 means before the first one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request."""
+    """One planned request."""
 
     scene: int
-    """Index in the pool."""
+    """Index of the scene in the pool."""
     kind: str
     eah: bool
     way: str = "field"
@@ -35,7 +35,7 @@ class Ask:
 
 
 def make_plan(traffic: Traffic, seed: int = 0) -> list[Ask]:
-    """All requests of a run (of a step of a sweep), in the order in which they are sent."""
+    """Plan all requests of a run, or of a step of a sweep, in the order in which they are sent."""
     rng = random.Random(seed)
     asks = []
     for idx in range(traffic.requests):
@@ -51,7 +51,7 @@ def make_plan(traffic: Traffic, seed: int = 0) -> list[Ask]:
 
 
 def fields(ask: Ask, model: str, *, report: bool) -> dict[str, Any]:
-    """Body fields by which an ask has EAH or not, the model's name among them."""
+    """Return the body fields by which a request asks for EAH or not, among them the model's name."""
     if not ask.eah:
         return {"model": model}
     if ask.way == "xargs":
@@ -63,7 +63,7 @@ def fields(ask: Ask, model: str, *, report: bool) -> dict[str, Any]:
 
 
 def question(scene: Scene, kind: str) -> tuple[str, int]:
-    """What is asked of a scene, and how many tokens the answer may have."""
+    """Return the text of the request about a scene, and how many tokens the answer may have."""
     if kind == CAPTION:
         return CAPTION_REQUEST, CAPTION_TOKENS
     name = random.Random(scene.seed).choice(NAMES)
@@ -71,7 +71,7 @@ def question(scene: Scene, kind: str) -> tuple[str, int]:
 
 
 def messages(scene: Scene, kind: str) -> list[dict[str, Any]]:
-    """The chat messages of an ask."""
+    """Return the chat messages of a request."""
     content = [
         {"type": "image_url", "image_url": {"url": image_url(scene)}},
         {"type": "text", "text": question(scene, kind)[0]},
@@ -81,14 +81,14 @@ def messages(scene: Scene, kind: str) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=1024)
 def image_url(scene: Scene) -> str:
-    """A PNG file as a data URL."""
+    """Return the picture of a scene as a PNG file in a data URL."""
     buffer = io.BytesIO()
     scene.pil().save(buffer, "png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def body(ask: Ask, scene: Scene, model: str, *, report: bool = True) -> dict[str, Any]:
-    """A whole request body, but for a `cache_salt`."""
+    """Return a whole request body, except for a `cache_salt`."""
     asked = {
         "messages": messages(scene, ask.kind),
         "max_tokens": question(scene, ask.kind)[1],

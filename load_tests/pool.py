@@ -1,4 +1,4 @@
-"""The scenes that are asked about, and the right answers: what the server says to each ask alone, before any load."""
+"""The scenes, and the right answers: what the server answers to each request when it is alone, before any load."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from load_tests.plan import CAPTION, Ask, fields, messages, question
 from load_tests.target import Target, TargetError
 
 FIRST = 20_000
-"""Place in the split `test` of the first scene: training never saw it, and no figure of the docs is about it."""
+"""Place of the first scene in the split `test`: training never saw these scenes, and no figure of the docs has them."""
 LEVEL = 0.002
-"""Log-probabilities closer than this are level: another batch is summed in another order, and greedy decoding may
-rightly take either token. A scene with such a choice has no one right answer, and is passed over."""
+"""Log-probabilities closer than this count as equal: another batch is summed in another order, and greedy decoding may
+rightly take either token. A scene with such a choice has more than one right answer, and is passed over."""
 AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The answer to an ask that was alone in the server."""
+    """The answer to a request that was alone in the server."""
 
     text: str
     report: dict[str, Any] | None
     margin: float
-    """Least distance, over its tokens, from the token that was taken to the next likely one; log-probability."""
+    """Least difference, over all tokens, between the log-probabilities of the chosen and the next likely token."""
 
 
 @dataclass
@@ -39,11 +39,11 @@ class Pool:
     passed_over: int = 0
 
     def reference(self, ask: Ask) -> Reference:
-        """The right answer to an ask."""
+        """Return the right answer to a request."""
         return self.references[ask.scene, ask.kind, ask.eah]
 
     def changed(self) -> float | None:
-        """Share of captions that EAH makes another; None where it was not asked for."""
+        """Return the share of captions that EAH changes; None where EAH was not asked for."""
         pairs = [
             (self.references[idx, CAPTION, False].text, self.references[idx, CAPTION, True].text)
             for idx in range(len(self.scenes))
@@ -52,7 +52,7 @@ class Pool:
         return sum(off != on for off, on in pairs) / len(pairs) if pairs else None
 
     def put_a_changed_one_first(self) -> None:
-        """A run with one picture must be able to tell EAH from no EAH by the text; nothing where no caption differs."""
+        """Move a scene whose caption EAH changes to the front, so that one picture is enough to see EAH in the text."""
         for idx in range(len(self.scenes)):
             off, on = (self.references.get((idx, CAPTION, eah)) for eah in (False, True))
             if off and on and off.text != on.text:
@@ -62,7 +62,7 @@ class Pool:
                 return
 
     def mixed_up(self) -> Pool:
-        """The same with the references of another scene: a judge who finds an answer right here judges nothing."""
+        """Return the pool with other scenes' references: a judge that finds answers right by these judges nothing."""
         number = len(self.scenes)
         swapped = {}
         for (idx, kind, eah), own in self.references.items():
@@ -72,16 +72,16 @@ class Pool:
 
 
 def ask_alone(target: Target, number: int, kinds: Sequence[str], settings: Sequence[bool]) -> Pool:
-    """A pool of `number` scenes.
+    """Ask about scenes one request at a time, and make a pool of `number` scenes.
 
     Args:
-        target: whom to ask, one thing after another.
-        number: how many scenes.
-        kinds: what is asked of each.
-        settings: EAH off (False) and on (True), or one of them.
+        target: the server to ask.
+        number: number of scenes.
+        kinds: kinds of request that are made about each scene.
+        settings: False for EAH off, True for EAH on; one of them or both.
 
     Raises:
-        TargetError: it refuses an ask, does not say log-probabilities, or is undecided about nearly every scene.
+        TargetError: it refuses a request, returns no log-probabilities, or is undecided about nearly every scene.
     """
     pool = Pool()
     with openai.OpenAI(base_url=f"{target.url}/v1", api_key=target.api_key, max_retries=0) as client:

@@ -1,4 +1,4 @@
-"""What a result was seen on, and of what: kept beside its figures."""
+"""What a result was measured on: machine, versions and the server's own description, kept with its figures."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tools.provenance import commit, machine, versions
 
 
 def provenance(target: Target) -> dict[str, Any]:
-    """Date, command, commit, machine, versions, and what the server says of itself."""
+    """Return date, command, commit, machine, versions, and the server's description of itself."""
     try:
         checked_out = commit()
     except (OSError, subprocess.CalledProcessError):
-        checked_out = "unknown"  # not a clone
+        checked_out = "unknown"  # this is no git clone
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "command": "python -m load_tests " + " ".join(sys.argv[1:]),

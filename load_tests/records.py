@@ -1,4 +1,4 @@
-"""What became of each request, whichever tool sent it; and the same as JSON lines."""
+"""Records of what became of each request, whichever tool sent it, and their form as JSON lines."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from pathlib import Path
 from typing import Any
 
 FINISHED, GAVE_UP, REFUSED, FAILED = "finished", "gave up", "refused", "failed"
-"""Answered; left by its client as planned; 503 that says when to come again (Retry-After); anything else."""
+"""Outcomes: answered; given up by its client as planned; a 503 with Retry-After; anything else."""
 
 
 @dataclass(slots=True)
 class Record:
-    """One request. Times in seconds; `start` is on the tool's own clock."""
+    """What became of one request. Times are in seconds; `start` is on the tool's own clock."""
 
     ask: int
-    """Its place in the plan."""
+    """Place of the request in the plan."""
     outcome: str
     start: float = 0.0
     ttft: float = 0.0
-    """To the first event of a stream that has a choice, as `vllm bench serve` counts; 0 for an answer in one piece."""
+    """Time to the first event with a choice, as in `vllm bench serve`; 0 for an answer that is not streamed."""
     latency: float = 0.0
-    """To the last such event, or to the whole answer."""
+    """Time to the last such event, or to the whole answer."""
     itl: list[float] = field(default_factory=list)
-    """Between such events."""
+    """Times between such events."""
     tokens: int = 0
     text: str = ""
     report: dict[str, Any] | None = None
     """The answer's `eah`; None also where the tool does not keep it."""
     error: str = ""
-    """Kind of failure, or of refusal."""
+    """Kind of failure or of refusal; empty where there was none."""
 
 
 def write_lines(path: Path, records: Iterable[Record]) -> None:
-    """One JSON object a line, without the gaps between tokens."""
+    """Write one JSON object a line, without the times between tokens."""
     with path.open("w", encoding="utf-8") as file:
         for record in records:
             fields = {name: value for name, value in asdict(record).items() if name != "itl"}
@@ -43,6 +43,6 @@ def write_lines(path: Path, records: Iterable[Record]) -> None:
 
 
 def read_lines(path: Path) -> list[Record]:
-    """What the Locust process wrote."""
+    """Read the records that the Locust process wrote."""
     with path.open(encoding="utf-8") as file:
         return [Record(**json.loads(line)) for line in file]

@@ -1,4 +1,4 @@
-"""What a scenario found, and whether its thresholds hold."""
+"""The result of a scenario, and whether its thresholds hold."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from load_tests.records import Record
 from load_tests.scenario import Scenario
 
 BUSY = 0.5
-"""Processors. Bounds on times have room for less."""
+"""Processors that others may keep busy before bounds on times are no longer judged; the bounds have room for less."""
 
 
 @dataclass
 class Result:
-    """What a scenario found; `to_dict` is its JSON file."""
+    """The result of a scenario; `to_dict` gives the data of its JSON file."""
 
     scenario: Scenario
     figures: dict[str, float | None]
@@ -29,12 +29,12 @@ class Result:
 
     @property
     def busy(self) -> bool:
-        """Whether others kept the machine so busy that times say nothing about the server."""
+        """Whether other processes kept the machine so busy that times say nothing about the server."""
         return (self.facts.get("cores_busy_with_others") or 0.0) > BUSY
 
     @property
     def thresholds(self) -> list[dict[str, Any]]:
-        """Every bound of the file: what was seen, and whether it holds; None where that is not judged."""
+        """Return every bound of the scenario's file with its figure, and whether it holds; None if it is not judged."""
         rows = []
         for name, bound in self.scenario.thresholds.items():
             if self.builtin or not bound.builtin_only:
@@ -45,11 +45,11 @@ class Result:
 
     @property
     def passed(self) -> bool:
-        """Whether no bound is crossed."""
+        """Whether every bound that is judged holds."""
         return all(threshold["holds"] is not False for threshold in self.thresholds)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON data."""
+        """Return the result as JSON data."""
         return {
             "scenario": self.scenario.model_dump(mode="json", exclude_defaults=True),
             "passed": self.passed,

@@ -1,4 +1,4 @@
-"""One scenario against one server: traffic, verdict on every answer, figures, thresholds."""
+"""Runs one scenario against one server: traffic, verdict on every answer, figures, thresholds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from load_tests.target import Target
 from load_tests.watch import Watch
 
 WAKE_UP = 4
-"""Requests before each run: a server that had nothing to do answers its first ones late."""
+"""Requests that are sent before each run, because an idle server answers its first requests late."""
 WARM = 1 / 6
 """Share of a run after which memory counts as warmed up."""
 SATURATED = 0.8
@@ -27,14 +27,14 @@ GOOD = 0.9
 
 
 def run(scenario: Scenario, target: Target, pool: Pool, folder: Path, *, builtin: bool = True) -> Result:
-    """Run it.
+    """Run a scenario.
 
     Args:
-        scenario: what to do.
-        target: whom to ask.
-        pool: at least as many scenes as the scenario wants, with references of all it asks for.
-        folder: where Locust leaves its log and its statistics.
-        builtin: whether the built-in model is asked, of which some bounds speak.
+        scenario: the traffic, objective and bounds.
+        target: the server to ask.
+        pool: at least as many scenes as the scenario wants, with references for all requests that it makes.
+        folder: the folder for Locust's log and statistics.
+        builtin: whether the built-in model is asked; some bounds hold only for it.
     """
     traffic = scenario.traffic
     for ask in make_plan(traffic.model_copy(update={"requests": WAKE_UP, "mix": "off"})):
@@ -74,7 +74,7 @@ def run(scenario: Scenario, target: Target, pool: Pool, folder: Path, *, builtin
 
 
 def _asks(scenario: Scenario, rate: float | None, seed: int) -> list[Ask]:
-    """The plan of a step: at a rate, as many requests as arrive in its time."""
+    """Plan a step; with a rate, it has as many requests as arrive in its time."""
     traffic = scenario.traffic
     if rate is not None:
         number = max(8, min(traffic.requests, round(rate * traffic.seconds)))
@@ -95,7 +95,7 @@ def _send(
 
 
 def _swept(steps: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
-    """Of a sweep: how much was answered at most, and the last rate at which nearly all kept to the objective."""
+    """Return a sweep's highest answered rate, and the last rate at which nearly all requests met the objective."""
     good = [step["rate"] for step in steps if (step["goodput_share"] or 0.0) >= GOOD]
     return {
         "best_rate": max((rate for rate in good if rate is not None), default=0.0),
@@ -105,7 +105,7 @@ def _swept(steps: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
 
 
 def _counted(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """What the server counted meanwhile."""
+    """Return what the server counted between the two readings."""
     wanted = (
         "vllm:num_preemptions_total",
         "vllm:prefix_cache_queries_total",

@@ -1,4 +1,4 @@
-"""A scenario as its file says it: the traffic, the objective, and the bounds that must hold."""
+"""A scenario as its file describes it: the traffic, the objective, and the bounds that must hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 FOLDER = Path(__file__).parent / "scenarios"
 MOST_PER_SECOND = 100
-"""Requests that are planned for a run that only time ends."""
+"""Requests per second that are planned for a run that only its time ends."""
 
 
 class ScenarioError(ValueError):
@@ -23,32 +23,32 @@ class _Strict(BaseModel):
 
 
 class Serve(_Strict):
-    """The server that is started for it; scenarios with the same words here share one."""
+    """The server that is started for the scenario; scenarios with equal fields here share one server."""
 
     kind: Literal["eah", "stock"] = "eah"
-    """`stock`: vLLM's own serve command, without this plugin."""
+    """`eah` for `eah-vllm serve`; `stock` for vLLM's own serve command, without this plugin."""
     arguments: tuple[str, ...] = ()
     """Further options of `vllm serve`."""
     env: Mapping[str, str] = Field(default_factory=dict)
 
 
 class Traffic(_Strict):
-    """What is sent. Greedy captions of unseen scenes; every run is bounded in number and time."""
+    """The requests that are sent: greedy captions of unseen scenes; every run is bounded in number and time."""
 
     mix: Literal["off", "on", "half"]
     """Which requests ask for EAH."""
     way: Literal["field", "alias", "xargs", "each"] = "field"
-    """How they ask; `each`: all three in turn."""
+    """How they ask for EAH; `each` means all three ways in turn."""
     requests: int = Field(gt=0, le=200_000)
-    """At most so many (of a sweep: per step)."""
+    """Most requests of a run, or of each step of a sweep."""
     seconds: float = Field(gt=0, le=14_400)
-    """No request is begun later than this (of a sweep: per step)."""
+    """Seconds after which no request is begun, in a run or in each step of a sweep."""
     users: int = Field(default=0, ge=0, le=1_000)
-    """Closed loop: each sends its next request when the last one is answered."""
+    """Closed loop: the number of users, each of which sends its next request when the last one is answered."""
     rates: tuple[float, ...] = ()
-    """Open loop: requests per second that arrive whatever the server does, step after step."""
+    """Open loop: requests per second that arrive whatever the server does, one rate for each step."""
     images: int = Field(gt=0, le=400)
-    """How many scenes; requests take them in turn."""
+    """Number of scenes; requests take them in turn."""
     questions: float = Field(default=0, ge=0, le=1)
     """Share of requests that ask for one yes or no instead of a caption (Locust only)."""
     whole: float = Field(default=0, ge=0, le=1)
@@ -56,7 +56,7 @@ class Traffic(_Strict):
     hang_ups: float = Field(default=0, ge=0, le=1)
     """Share of requests whose client goes away before the answer is complete (Locust only)."""
     fresh: bool = True
-    """Each request has a `cache_salt` of its own: no prompt is found in the prefix cache."""
+    """Whether each request has a `cache_salt` of its own, so that no prompt is found in the prefix cache."""
 
     @model_validator(mode="after")
     def _one_loop(self) -> Traffic:
@@ -66,24 +66,24 @@ class Traffic(_Strict):
 
 
 class Objective(_Strict):
-    """Goodput counts the answers that keep to it."""
+    """The times in milliseconds that an answer must keep to count as goodput."""
 
     ttft_ms: float = Field(gt=0)
     tpot_ms: float = Field(gt=0)
 
 
 class Bound(_Strict):
-    """Of one figure of the result."""
+    """A bound on one figure of the result."""
 
     at_most: float | None = None
     at_least: float | None = None
     builtin_only: bool = False
-    """It says something about the built-in model, and is left out when another one is asked."""
+    """Whether the bound holds only for the built-in model; it is left out when another model is asked."""
     quiet_only: bool = False
-    """It bounds a time, and is left out where others kept the machine busy: what is measured then is they."""
+    """Whether it bounds a time; it is left out where other processes kept the machine busy and so decided the time."""
 
     def holds(self, value: float | None) -> bool:
-        """A figure that was not measured holds no bound."""
+        """Whether a figure keeps to the bound; a figure that was not measured does not."""
         if value is None:
             return False
         return (self.at_most is None or value <= self.at_most) and (self.at_least is None or value >= self.at_least)
@@ -100,7 +100,7 @@ class Scenario(_Strict):
     title: str
     tool: Literal["vllm-bench", "locust"]
     small_set: bool = False
-    """Part of what runs when nothing is named."""
+    """Whether the scenario runs when none is named."""
     serve: Serve = Serve()
     traffic: Traffic
     objective: Objective
@@ -120,7 +120,7 @@ class Scenario(_Strict):
         return self
 
     def scaled(self, count: float, seconds: float) -> Scenario:
-        """The same with other bounds."""
+        """Return the scenario with its bounds on number and time scaled."""
         bounds = {
             "requests": max(1, round(self.traffic.requests * count)),
             "seconds": self.traffic.seconds * seconds,
@@ -128,10 +128,10 @@ class Scenario(_Strict):
         return self.model_copy(update={"traffic": self.traffic.model_copy(update=bounds)})
 
     def for_minutes(self, minutes: float) -> Scenario:
-        """The same for so long, however many requests that takes.
+        """Return the scenario with this length in minutes, however many requests that takes.
 
         Raises:
-            ScenarioError: the tool can only send a number of requests.
+            ScenarioError: the tool can only send a fixed number of requests.
         """
         if self.tool != "locust":
             raise ScenarioError(f"{self.name}: only scenarios that Locust drives can be run for minutes; use --count")
@@ -143,7 +143,7 @@ class Scenario(_Strict):
 
 
 def read(path: Path) -> Scenario:
-    """A scenario from its file.
+    """Read a scenario from its file.
 
     Raises:
         ScenarioError: a field is missing, unknown or impossible.
@@ -155,5 +155,5 @@ def read(path: Path) -> Scenario:
 
 
 def shipped() -> dict[str, Scenario]:
-    """All scenarios of this folder by name."""
+    """Return all shipped scenarios by name."""
     return {path.stem: read(path) for path in sorted(FOLDER.glob("*.yaml"))}

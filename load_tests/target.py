@@ -25,13 +25,13 @@ class TargetError(RuntimeError):
 
 @dataclass(frozen=True)
 class Target:
-    """Whom to ask.
+    """A server to ask.
 
     Attributes:
-        url: without `/v1`; on this machine.
+        url: address without `/v1`, on this machine.
         model: served name; `NAME:eah` is its alias.
-        api_key: as the server wants it.
-        pid: of the process whose children are the server; None where that is not known, and memory not measured.
+        api_key: key that the server asks for.
+        pid: ID of the process whose children are the server; None where it is not known, and memory is not measured.
     """
 
     url: str
@@ -46,11 +46,11 @@ class Target:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Of every request."""
+        """HTTP headers of every request."""
         return {"Authorization": f"Bearer {self.api_key}"}
 
     def call(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
-        """Status and text of a GET, or of a POST where there is a body; status 0 where nobody answers."""
+        """Send a GET, or a POST if there is a body; return status and text, with status 0 if nobody answers."""
         client = Client(self.url, self.api_key)
         try:
             return client.get(path) if body is None else client.post(path, body)
@@ -58,13 +58,13 @@ class Target:
             return 0, str(error)
 
     def facts(self) -> dict[str, Any]:
-        """What `GET /v1/eah` says; nothing where there is no such page."""
+        """Return what `GET /v1/eah` answers; an empty dict where there is no such route."""
         status, body = self.call("/v1/eah")
         found: dict[str, Any] = json.loads(body) if status == 200 else {}
         return found
 
     def metrics(self) -> dict[str, float]:
-        """Samples of `/metrics` summed over their labels; `eah_requests_total` by outcome."""
+        """Return the samples of `/metrics`, summed over their labels, but `eah_requests_total` by outcome."""
         client = Client(self.url, self.api_key)
         try:
             samples = list(client.samples())
@@ -78,7 +78,7 @@ class Target:
         return dict(summed)
 
     def empty_caches(self) -> bool:
-        """Forget prompts and pictures; False where the server refuses, or has no routes for it."""
+        """Let the server forget prompts and pictures; return False where it refuses, or has no routes for that."""
         try:
             Client(self.url, self.api_key).empty_caches()
         except (OSError, RuntimeError):
@@ -86,7 +86,7 @@ class Target:
         return True
 
     def left_over(self) -> float | None:
-        """Requests that still run or wait when everybody has had an answer or gone away, and does not end."""
+        """Return the number of requests that still run or wait although every client was answered or has left."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
             metrics = self.metrics()
@@ -98,7 +98,7 @@ class Target:
             time.sleep(0.2)
 
     def settled(self) -> dict[str, float]:
-        """`metrics()` once what ran before is counted: counts reach the HTTP process a second after the requests."""
+        """Return `metrics()` once earlier requests are counted: counts reach the HTTP process a second after them."""
         deadline = time.monotonic() + SETTLE_SECONDS
         metrics = self.metrics()
         while True:
@@ -109,7 +109,7 @@ class Target:
                 return metrics
 
     def applied_since(self, before: dict[str, float], least: int) -> float | None:
-        """Requests that the server counts as applied since `before`; counts arrive a second after the requests."""
+        """Return how many requests the server counts as applied since `before`; counts arrive a second late."""
         name = "eah_requests_total applied"
         deadline = time.monotonic() + SETTLE_SECONDS / 2
         while True:
@@ -122,10 +122,10 @@ class Target:
             time.sleep(0.2)
 
     def processes(self) -> list[psutil.Process]:
-        """The server and its children; none where its pid is not known or gone."""
+        """Return the server's process and its children; an empty list where its pid is not known or gone."""
         return [] if self.pid is None else family(self.pid)
 
     def memory(self) -> dict[str, float] | None:
-        """MiB of all processes, as `tools.processes.memory` says; None where there are none."""
+        """Return the MiB of all processes, as `tools.processes.memory` does; None where there are no processes."""
         found = self.processes()
         return memory(found) if found else None

@@ -1,4 +1,4 @@
-"""What the machine does while a scenario runs: the server's memory, and how busy others keep the processors."""
+"""Watches the machine while a scenario runs: the server's memory, and how busy others keep the processors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import psutil
 from load_tests.target import Target
 
 SAMPLES = 240
-"""About so many of a run; never more often than once a second."""
+"""Approximate number of samples in a run; there is never more than one a second."""
 QUIET = 0.1
-"""Processors that others may keep busy while one measures."""
+"""Processors that others may keep busy during a measurement."""
 
 
 class Watch:
-    """Use as a context manager around a run of at most `seconds`."""
+    """Watches a run of at most `seconds`; use it as a context manager."""
 
     def __init__(self, target: Target, seconds: float) -> None:
         self._target = target
@@ -29,7 +29,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.memory: list[dict[str, float]] = []
-        """MiB: `pss`, `own`, and the second `at`."""
+        """Samples: memory in MiB as `pss` and `own`, and the second `at` which it was read."""
         self.facts: dict[str, Any] = {}
 
     def __enter__(self) -> Watch:
@@ -52,9 +52,9 @@ class Watch:
             self.facts["cores_busy_with_others"] = max(0.0, (all_ - ours) / (time.monotonic() - self._started))
 
     def growth(self, warm: float) -> float | None:
-        """Percent by which the server's own memory grew from `warm` (a share of the time) to the end.
+        """Return the percent by which the server's own memory grew from `warm` (a share of the time) to the end.
 
-        Medians of a twentieth of the samples at either place: single ones go up and down with what is under way.
+        It compares medians of a twentieth of the samples at either time, since single ones vary with what is under way.
         """
         number = max(3, len(self.memory) // 20)
         first = int(len(self.memory) * warm)
@@ -71,13 +71,13 @@ class Watch:
             try:
                 memory = self._target.memory()
             except (psutil.NoSuchProcess, ProcessLookupError, FileNotFoundError):
-                memory = None  # a process ended as it was looked at; if it was the server, requests fail
+                memory = None  # a process ended while it was read; if it was the server, requests fail
             if memory:
                 self.memory.append({"at": time.monotonic() - self._started} | memory)
             self._over.wait(self._every)
 
     def _cpu_seconds(self) -> tuple[float, float]:
-        """Of server, this process and its children that have ended; of the whole machine."""
+        """Return the processor seconds of the server, this process and its ended children; and of the whole machine."""
         ours = 0.0
         for process in self._target.processes():
             times = process.cpu_times()

@@ -1,4 +1,4 @@
-"""Traffic from vLLM's own benchmark client, `vllm bench serve`: closed loop, or requests that arrive at a rate."""
+"""Sends traffic with vLLM's own client, `vllm bench serve`: in a closed loop, or at an arrival rate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from load_tests.target import Target
 from tools.vllm_bench import send
 
 DRAIN = 60
-"""Seconds after the last arrival at a rate for what is still under way."""
+"""Seconds after the last arrival in which requests that are still under way may end."""
 
 
 def run_bench(
@@ -26,18 +26,18 @@ def run_bench(
     """Send the whole plan.
 
     Args:
-        target: whom to ask.
-        plan: what.
-        pool: about which scenes.
-        traffic: its users, where no rate is given, and its time bound.
+        target: the server to ask.
+        plan: the requests.
+        pool: the scenes that they are about.
+        traffic: the number of users, where no rate is given, and the time bound.
         rate: requests per second, arriving as a Poisson process.
 
     Returns:
-        One record a request, and how long it took in seconds. The tool keeps no reports.
+        One record for each request, and how long all took in seconds. The tool keeps no reports.
     """
     bound = traffic.seconds + (DRAIN if rate else 0)
     requests = [_request(target, ask, pool, traffic) for ask in plan]
-    np.random.seed(0)  # of the arrivals
+    np.random.seed(0)  # this fixes the arrival times
     try:
         result = send(
             target.url,
@@ -62,7 +62,7 @@ def _request(target: Target, ask: Ask, pool: Pool, traffic: Traffic) -> SampleRe
         body["cache_salt"] = uuid.uuid4().hex
     return SampleRequest(
         prompt="",
-        prompt_len=0,  # the server's own count takes its place
+        prompt_len=0,  # the server's own count replaces this
         expected_output_len=question(scene, ask.kind)[1],
         chat_messages=messages(scene, ask.kind),
         request_overrides=body,

@@ -1,4 +1,4 @@
-"""Traffic from Locust, headless and in a process of its own: mixed requests, and clients that go away."""
+"""Sends traffic with Locust, headless and in a process of its own: mixed requests, and clients that go away."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def run_locust(
     """Send the plan, or as much of it as the time bound allows.
 
     Args:
-        target: whom to ask.
-        plan: what.
-        pool: about which scenes.
-        traffic: its users and its time bound.
-        folder: for Locust's log and its own statistics, `locust.log` and `locust.json`.
+        target: the server to ask.
+        plan: the requests.
+        pool: the scenes that they are about.
+        traffic: the number of users and the time bound.
+        folder: the folder for Locust's log and statistics, `locust.log` and `locust.json`.
 
     Returns:
-        A record for each request that was sent, and how long it took in seconds.
+        A record for each request that was sent, and how long all took in seconds.
 
     Raises:
-        LocustError: it ended with an error of its own.
+        LocustError: Locust ended with an error of its own.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plan_file, records_file, log = folder / "plan.json", folder / "records.jsonl", folder / "locust.log"
@@ -64,7 +64,7 @@ def run_locust(
     if ended.returncode:
         raise LocustError(f"Locust ended with {ended.returncode}:\n{log.read_text(errors='replace')[-4000:]}")
     records = read_lines(records_file)
-    plan_file.unlink()  # pictures, many times
+    plan_file.unlink()  # it is large: it holds pictures many times
     records_file.unlink()
     if not records:
         raise LocustError(f"Locust sent nothing:\n{log.read_text(errors='replace')[-4000:]}")
@@ -73,7 +73,7 @@ def run_locust(
 
 
 def _plan(target: Target, plan: Sequence[Ask], pool: Pool, traffic: Traffic) -> dict[str, Any]:
-    """Bodies are kept once for all requests that have the same, pictures once for all bodies."""
+    """Make the plan's data; equal bodies are stored once for all requests, and pictures once for all bodies."""
     bodies: dict[str, str] = {}
     images: dict[int, str] = {}
     requests = []

@@ -1,6 +1,6 @@
-"""What tests, `bench`, `load_tests` and the Makefile share: a server's start, and clients for it."""
+"""What tests, `bench`, `load_tests` and the Makefile share: a way to start a server, and clients for it."""
 
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-"""The checkout."""
+"""Root folder of the checkout."""

@@ -11,10 +11,10 @@ from tools.serving import Server
 
 
 def main() -> None:
-    """Run the command; its exit status."""
+    """Start the server, run the command, and end with the command's exit status."""
     if not sys.argv[1:]:
         sys.exit(__doc__)
-    # So that whoever ends this also ends the server and the command.
+    # Leaving by an exception ends the server and the command too when this process is ended.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     sys.stderr.write("starting a server of the built-in model\n")
     with Server(api_key=None) as server:

@@ -1,4 +1,4 @@
-"""A server's HTTP client for tests and benchmarks: status and text, and what `/metrics` says."""
+"""An HTTP client for tests and benchmarks: it returns status and text, and reads `/metrics`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CACHES = ("prefix", "mm", "encoder")
 
 
 class Client:
-    """Asks one server.
+    """A client of one server.
 
     Args:
-        url: without `/v1`.
-        api_key: goes with every request, where there is one.
-        seconds: that an answer may take.
+        url: address of the server, without `/v1`.
+        api_key: key that is sent with every request; None sends none.
+        seconds: longest time that an answer may take.
     """
 
     def __init__(self, url: str, api_key: str | None = None, seconds: float = 60) -> None:
@@ -31,7 +31,7 @@ class Client:
         self._seconds = seconds
 
     def get(self, path: str, key: str | None = OWN_KEY) -> tuple[int, str]:
-        """Status and body of a GET; with another key than the client's own, or with None.
+        """Send a GET and return status and body; `key` replaces the client's own key, and None sends none.
 
         Raises:
             OSError: nobody answers.
@@ -39,7 +39,7 @@ class Client:
         return self._send(path, None, self.api_key if key == OWN_KEY else key)
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
-        """Status and body of a POST.
+        """Send a POST with a JSON body and return status and body.
 
         Raises:
             OSError: nobody answers.
@@ -58,27 +58,27 @@ class Client:
             return error.code, error.read().decode()
 
     def samples(self) -> Iterator[Sample]:
-        """Every sample of `/metrics`; none where the server has no such page."""
+        """Yield every sample of `/metrics`; none where the server has no such route."""
         status, body = self.get("/metrics")
         for family in text_string_to_metric_families(body) if status == 200 else ():
             yield from family.samples
 
     def metrics(self) -> dict[str, float]:
-        """Samples summed over their labels."""
+        """Return the samples of `/metrics`, summed over their labels."""
         summed: defaultdict[str, float] = defaultdict(float)
         for sample in self.samples():
             summed[sample.name] += sample.value
         return summed
 
     def outcomes(self) -> dict[str, float]:
-        """`eah_requests_total` by outcome."""
+        """Return `eah_requests_total` by outcome."""
         return {one.labels["outcome"]: one.value for one in self.samples() if one.name == "eah_requests_total"}
 
     def empty_caches(self) -> None:
-        """Forget prompts and pictures; the server needs `VLLM_SERVER_DEV_MODE=1`.
+        """Let the server forget prompts and pictures; it needs `VLLM_SERVER_DEV_MODE=1`.
 
         Raises:
-            RuntimeError: it refuses, as it does while a request is under way, or has no such routes.
+            RuntimeError: the server refuses, as it does while a request is under way, or has no such routes.
         """
         for cache in CACHES:
             status, body = self.post(f"/reset_{cache}_cache", {})

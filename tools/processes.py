@@ -8,7 +8,7 @@ import psutil
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and all under it; none where it is gone."""
+    """Return a process and all its descendants; an empty list where it is gone."""
     try:
         parent = psutil.Process(pid)
         return [parent, *parent.children(recursive=True)]
@@ -17,9 +17,10 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def memory(processes: list[psutil.Process]) -> dict[str, float]:
-    """MiB: `pss`, and `own`, that is without pages of files, which other programs share or cease to.
+    """Return the MiB that processes take: `pss`, and `own`, which leaves out pages of files.
 
-    A page that several processes share counts in part for each.
+    A page that several processes share counts in part for each. Other programs may start or cease to share pages of
+    files, so `pss` can change while `own` does not.
     """
     found = [_rollup(process.pid) for process in processes]
     return {

@@ -18,7 +18,7 @@ from tools import ROOT
 
 
 def commit(written: Collection[str] = ()) -> str:
-    """The commit that is checked out, "+dirty" where the files differ from it, but for those in `written`."""
+    """Return the commit that is checked out, with "+dirty" where files other than those in `written` differ from it."""
     head = _git("rev-parse", "--short=12", "HEAD")
     changed = [line[3:] for line in _git("status", "--porcelain").splitlines()]
     return head + ("+dirty" if set(changed) - set(written) else "")
@@ -29,7 +29,7 @@ def _git(*arguments: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, memory, threads, and what else kept the machine busy in the last minute."""
+    """Return processor, memory, threads, and how busy the machine was in the last minute."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     flags = next((line for line in lines if line.startswith("flags")), "").split()
@@ -44,7 +44,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of everything whose speed is measured."""
+    """Return the versions of everything whose speed is measured."""
     found = {name: version(name) for name in ("torch", "transformers", "eah-vllm")}
     import vllm
 

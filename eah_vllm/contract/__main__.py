@@ -1,4 +1,4 @@
-"""`python -m eah_vllm.contract`: has the vLLM that this Python finds all that we use? Ends with 1 if not."""
+"""`python -m eah_vllm.contract`: checks that the installed vLLM has all that we use; the exit status is 1 if not."""
 
 from eah_vllm.contract.check import main
 from eah_vllm.contract.names import NAMES

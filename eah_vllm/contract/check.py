@@ -1,7 +1,7 @@
-"""Compares what this package uses of vLLM with what the installed vLLM has: one readable error, before anything runs.
+"""Compares what this package uses of vLLM with the installed vLLM, and gives one readable error before anything runs.
 
-vLLM promises nothing about most of these names. A gone one would show up as a traceback from deep inside an engine,
-and a hook that vLLM no longer calls would not show up at all: requests would be answered without EAH.
+vLLM promises nothing about most of these names. A missing name would show up as a traceback from deep inside an
+engine, and a hook that vLLM no longer calls would not show up at all: requests would be answered without EAH.
 """
 
 import logging
@@ -17,12 +17,12 @@ from eah_vllm.contract.source import VllmSource, installed
 from eah_vllm.version import __version__
 
 SUPPORTED = ((0, 32), (0, 34))
-"""First vLLM that is supported, and first that is not; `pyproject.toml` says the same."""
+"""The first version of vLLM that is supported, and the first one that is not; `pyproject.toml` says the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A name that is not as expected."""
+    """A name of vLLM that is not as expected."""
 
     name: Name
     expected: str
@@ -38,34 +38,34 @@ class ContractError(RuntimeError):
 
 
 def supported_range() -> str:
-    """As a package requirement says it."""
+    """Return the supported versions in the form of a package requirement."""
     (first, next_), (below, below_next) = SUPPORTED
     return f">={first}.{next_},<{below}.{below_next}"
 
 
 def installed_version(source: VllmSource) -> str:
-    """Of the vLLM whose source this is, "unknown" if it does not say."""
+    """Return the version of the vLLM whose source this is, "unknown" if the source does not say."""
     value = source.find("vllm._version", "__version__")
     return value.constant() or "unknown" if value is not None else "unknown"
 
 
 def broken_names(names: Sequence[Name], source: VllmSource) -> list[Broken]:
-    """Those that are not as expected."""
+    """Return the names that are not as expected."""
     return [Broken(name, *difference) for name in names if (difference := _difference(name, source)) is not None]
 
 
 def verdict(broken: Sequence[Broken], version: str) -> str:
-    """What is wrong, a line each, and what to do about it."""
+    """Say what is wrong, one line for each name, and what to do about it."""
     lines = [f"eah_vllm {__version__} does not fit the installed vLLM {version}:", *(f"- {item}" for item in broken)]
     way_out = f"Supported is vllm{supported_range()}. Install one that fits, or run plain vLLM with EAH_DISABLE=1."
     return "\n".join([*lines, way_out])
 
 
 def check(names: Sequence[Name]) -> None:
-    """Refuse to run on a vLLM that is not as expected; warn about one that nobody has tried.
+    """Refuse to run on a vLLM that is not as expected; warn about a version that nobody has tried.
 
     Raises:
-        ContractError: names every difference.
+        ContractError: the installed vLLM differs; the message names every difference.
     """
     source = installed()
     version = installed_version(source)
@@ -84,7 +84,7 @@ def _is_supported(version: str) -> bool:
 
 
 def _difference(name: Name, source: VllmSource) -> tuple[str, str] | None:
-    """What was expected and what is there, None when they agree."""
+    """Return what was expected and what is there, None when they agree."""
     if not source.has_module(name.module):
         return "this name", f"no module {name.module}"
     found = source.find(name.module, name.name)

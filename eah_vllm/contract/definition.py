@@ -8,7 +8,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """Of a function; `*args` and `**kwargs` keep their stars."""
+    """A parameter of a function; `*args` and `**kwargs` keep their stars."""
 
     name: str
     required: bool
@@ -17,7 +17,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """Where a name gets its meaning."""
+    """The class, function or assignment that gives a name its meaning."""
 
     module: str
     node: ast.AST
@@ -25,7 +25,7 @@ class Definition:
 
     @property
     def is_function(self) -> bool:
-        """Whether it is called: a function or method, but no property."""
+        """Whether it can be called: it is a function or a method, but no property."""
         return isinstance(self.node, Function) and not any("property" in text for text in _decorators(self.node))
 
     @property
@@ -34,16 +34,16 @@ class Definition:
         return isinstance(self.node, ast.AsyncFunctionDef)
 
     def constant(self) -> str | None:
-        """The string that is assigned to it."""
+        """The string that is assigned to it; None where it is no string constant."""
         value = getattr(self.node, "value", None)
         return value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else None
 
     def code(self) -> str:
-        """Its text without comments, in one way of writing."""
+        """Its source text without comments, formatted by `ast.unparse`."""
         return ast.unparse(self.node)
 
     def parameters(self) -> list[Parameter]:
-        """Of a function, without `self` and `cls`."""
+        """The parameters of a function, without `self` and `cls`."""
         if not isinstance(self.node, Function):
             return []
         args = self.node.args

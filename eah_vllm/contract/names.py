@@ -1,19 +1,19 @@
-"""Everything that the plugin uses of vLLM; `check.py` compares it with what is installed.
+"""Every name of vLLM that the plugin uses; `check.py` compares them with the installed vLLM.
 
-A name that is new in our code belongs in here too: `tests/contract/test_vllm_names.py` looks for what is missing.
+A name that is new in our code belongs here too: `tests/contract/test_vllm_names.py` looks for missing names.
 """
 
 from eah_vllm.contract.name import Name
 
 BACKENDS = "vllm.v1.attention.backends."
 FORWARD = "layer, query, key, value, kv_cache, attn_metadata, output, ..."
-# Each allows a kernel to do part of attention's work before `forward`. We say no to all of them, so all must be known.
+# Each of these lets a kernel do part of attention's work before `forward`. We refuse all, so we must know all.
 FUSED = (
     "fused_*_supported: fused_output_quant_supported fused_rope_kvcache_supported"
     " fused_qk_norm_rope_kvcache_supported fused_qk_norm_mrope_kvcache_supported"
 )
 
-# How the keys and values of a block lie in memory.
+# This expression shows how the keys and values of a block lie in memory.
 LAYOUT = "kv_cache.view((num_blocks, num_kv_heads, block_size * 2, -1))"
 
 # fmt: off

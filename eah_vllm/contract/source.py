@@ -1,7 +1,7 @@
 """Reads what vLLM's source defines, without importing it: a check must not load what this process will not use.
 
-Found is what the text shows: classes, functions, assignments, imports from vLLM, members of a class and of its bases
-in vLLM, and attributes that a method sets on `self`. Only the classes and functions asked for are parsed.
+It finds what the text shows: classes, functions, assignments, imports from vLLM, members of a class and of its bases
+in vLLM, and attributes that a method sets on `self`. It parses only the classes and functions that it is asked for.
 """
 
 import ast
@@ -25,13 +25,13 @@ class VllmSource:
         self._modules: dict[str, tuple[dict[str, ast.AST], dict[str, tuple[str, str]]]] = {}
 
     def has_module(self, module: str) -> bool:
-        """Whether there is a source file for it."""
+        """Whether the module has a source file."""
         return self._path(module) is not None
 
     def find(self, module: str, qualified_name: str) -> Definition | None:
-        """`Class.member`, `Class` or `function`, wherever vLLM defines what `module` shows under that name.
+        """Find `Class.member`, `Class` or `function`, wherever vLLM defines what `module` has under that name.
 
-        "" is the module as a whole.
+        The empty name stands for the module as a whole. Return None where there is no such name.
         """
         if not qualified_name:
             return Definition(module, ast.parse(self._text(module)))
@@ -44,7 +44,7 @@ class VllmSource:
         return self.member(found, member) if found is not None and member else found
 
     def member(self, of: Definition, name: str) -> Definition | None:
-        """Of a class or of its bases, as far as these are vLLM's."""
+        """Find a member of a class or of its bases, as far as these are vLLM's."""
         if not isinstance(of.node, ast.ClassDef):
             return None
         node = dict(_defined(of.node.body)).get(name) or next(_set_on_self(of.node, name), None)
@@ -54,7 +54,7 @@ class VllmSource:
         return next((found for found in inherited if found is not None), None)
 
     def member_names(self, of: Definition) -> set[str]:
-        """Members of a class and its bases, without those set on `self`."""
+        """Return the members of a class and its bases, without those set on `self`."""
         own = {name for name, _ in _defined(of.node.body)} if isinstance(of.node, ast.ClassDef) else set()
         return own.union(*(self.member_names(base) for base in self._bases(of)))
 
@@ -82,7 +82,7 @@ class VllmSource:
         return self._found[module, name]
 
     def _shown(self, module: str, name: str) -> Definition | None:
-        """What is assigned or imported under that name, or comes by a `from ... import *`."""
+        """Find what the module assigns or imports under that name, also by `from ... import *`."""
         if module not in self._modules:
             body, path = ast.parse(self._text(module)).body, self._path(module)
             package = module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
@@ -97,10 +97,10 @@ class VllmSource:
 
 
 def installed() -> VllmSource:
-    """The vLLM that `import vllm` would give.
+    """Return the source of the vLLM that `import vllm` would load.
 
     Raises:
-        ModuleNotFoundError: there is none.
+        ModuleNotFoundError: no vLLM is installed.
     """
     spec = find_spec("vllm")
     if spec is None or not spec.submodule_search_locations:
@@ -109,16 +109,16 @@ def installed() -> VllmSource:
 
 
 def _block(text: str, name: str, indent: int = 0) -> str | None:
-    """The text of the class or function of that name, so that no more is parsed: vLLM has files of 7,000 lines.
+    """Return the text of the class or function of that name, so that only it is parsed: vLLM has files of 7,000 lines.
 
-    The last one of that name: those before it are overloads.
+    If there are several of that name, it is the last one: those before it are overloads.
     """
     margin = "\n" + " " * indent
     heads = (f"{margin}{keyword} {name}" for keyword in ("class", "def", "async def"))
     start = max(_rfind_word(text, head) for head in heads)
     if start < 0:
         return None
-    # It ends where a line has no deeper margin.
+    # The block ends before the next line that is not indented more deeply.
     stop = re.compile(rf"^ {{0,{indent}}}[^\s#)]", re.MULTILINE).search(text, start + len(margin) + 1)
     decorators = start
     while text.startswith(margin + "@", above := text.rfind("\n", 0, decorators)):
@@ -127,7 +127,7 @@ def _block(text: str, name: str, indent: int = 0) -> str | None:
 
 
 def _rfind_word(text: str, word: str) -> int:
-    """Where the word stands last, if not as the beginning of a longer one, nor as the setter of a property."""
+    """Return the last place of the word, except as the beginning of a longer one or as the setter of a property."""
     at = len(text)
     while (at := text.rfind(word, 0, at)) >= 0:
         longer = text[at + len(word) : at + len(word) + 1]
@@ -139,12 +139,12 @@ def _rfind_word(text: str, word: str) -> int:
 def _parsed(block: str | None) -> ast.AST | None:
     try:
         return ast.parse(block).body[0] if block is not None else None
-    except SyntaxError:  # a string in it has a line without margin: then the whole file must be parsed
+    except SyntaxError:  # a string in it has a line without indentation, so the whole file must be parsed
         return None
 
 
 def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """The statements of a module or class, also those under `if` and `try`."""
+    """Yield the statements of a module or class, also those under `if` and `try`."""
     for statement in body:
         yield statement
         if isinstance(statement, ast.If | ast.Try | ast.ExceptHandler):
@@ -156,7 +156,7 @@ def _defined(body: Iterable[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
     for statement in _statements(body):
         match statement:
             case ast.FunctionDef(decorator_list=[ast.Attribute(attr="setter")]):
-                pass  # it has the name of the property, whose getter says how it is read
+                pass  # a setter has the name of its property, and the getter shows how that is read
             case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 yield name, statement
             case ast.Assign(targets=targets):
@@ -166,7 +166,7 @@ def _defined(body: Iterable[ast.AST]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _imported(body: Iterable[ast.AST], package: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Name here -> module and name there, of what is imported from vLLM."""
+    """Yield, for each import from vLLM, the name here, and the module and name there."""
     for statement in _statements(body):
         if isinstance(statement, ast.ImportFrom):
             above = package.rsplit(".", statement.level - 1)[0] if statement.level else ""

@@ -1,1 +1,1 @@
-"""Where vLLM calls us: the only room that imports vLLM."""
+"""The code that vLLM calls. This is the only folder of the package that imports vLLM, except for one command."""

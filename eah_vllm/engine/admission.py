@@ -1,4 +1,4 @@
-"""Checks EAH options before the engine sees a request, whatever way it came in: a bad one is refused with 400.
+"""Checks EAH options before the engine sees a request, whatever way it came in; bad options are refused with 400.
 
 vLLM's only per-request admission hook is a custom logits processor's `validate_params`. The processors here change no
 logits. The hook gets no configuration, so the model's shape is part of the class name that the config hook registers:
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def check_request(sampling_params: "SamplingParams", shape: ModelShape) -> None:
-    """Refuse bad options.
+    """Refuse a request whose EAH options are bad.
 
     Raises:
-        OptionError: a `ValueError`, which vLLM answers with 400.
+        OptionError: an option is bad; this is a `ValueError`, which vLLM answers with 400.
     """
     asked = from_extra_args(sampling_params.extra_args)
     if asked is not None:
-        # Engine defaults were checked at start; only what the request says can be out of the model's range here.
+        # The engine's defaults were checked at start, so only the request's own options can be out of range here.
         resolve(asked[0], EAHOptions(layer=0), shape, prefix=WIRE_PREFIX)
 
 

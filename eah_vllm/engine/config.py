@@ -1,4 +1,4 @@
-"""What an engine's configuration says of EAH, and vLLM's hook that adapts or refuses the configuration at start."""
+"""Reads EAH's settings from an engine's configuration, which a hook of vLLM adapts or refuses at start."""
 
 from typing import Any, TypeVar
 
@@ -18,16 +18,16 @@ Options = TypeVar("Options", bound=EAHOptions)
 
 
 def model_shape(model_config: ModelConfig) -> ModelShape:
-    """Decoder layers and query heads of the language model, over all ranks."""
+    """Return the numbers of decoder layers and query heads of the language model, over all ranks."""
     text_config = model_config.hf_text_config
     return ModelShape(text_config.num_hidden_layers, text_config.num_attention_heads)
 
 
 def engine_settings(vllm_config: VllmConfig) -> EngineDefaults:
-    """`--additional-config '{"eah": {...}}'`.
+    """Read the engine's EAH settings from `--additional-config '{"eah": {...}}'`.
 
     Raises:
-        ValueError: an unknown field or a bad value, naming it.
+        ValueError: a field is unknown or a value is bad; the message names it.
     """
     additional: Any = vllm_config.additional_config
     fields = additional.get("eah", {}) if isinstance(additional, dict) else {}
@@ -35,19 +35,19 @@ def engine_settings(vllm_config: VllmConfig) -> EngineDefaults:
 
 
 def engine_defaults(vllm_config: VllmConfig) -> EAHOptions:
-    """The server's option defaults, over those that the checkpoint carries in its `config.json` (field `eah`)."""
+    """Return the server's option defaults; the checkpoint's `config.json` (field `eah`) gives those not set there."""
     fields = getattr(vllm_config.model_config.hf_config, "eah", {})
     return engine_settings(vllm_config).options().over(_read(EAHOptions, fields, "the checkpoint's config.json: eah"))
 
 
 def drafting_slots(vllm_config: VllmConfig) -> int:
-    """Slots of a step that each of its requests takes beside its tokens, for drafts."""
+    """Return how many slots of a step each request takes for drafts, in addition to its tokens."""
     speculative = vllm_config.speculative_config
     return speculative.max_num_new_slots_for_drafting if speculative is not None else 0
 
 
 def max_whole_prompt(vllm_config: VllmConfig) -> int:
-    """Tokens of the longest prompt that a step can hold, when it holds nothing else: EAH can change no longer one."""
+    """Return the length in tokens of the longest prompt that a step of its own can hold; EAH changes no longer one."""
     scheduler = vllm_config.scheduler_config
     slots = scheduler.max_num_batched_tokens
     tokens = slots if scheduler.max_num_scheduled_tokens is None else scheduler.max_num_scheduled_tokens
@@ -55,7 +55,7 @@ def max_whole_prompt(vllm_config: VllmConfig) -> int:
 
 
 def engine_facts(vllm_config: VllmConfig) -> dict[str, Any]:
-    """What `/v1/eah` says of the engine: its settings, and what follows from vLLM's."""
+    """Return what `/v1/eah` says about the engine: its settings, and what follows from vLLM's."""
     settings = engine_settings(vllm_config)
     facts = {name: getattr(settings, name) for name in sorted(EngineDefaults.engine_fields())}
     facts["chunked_prefill"] = vllm_config.scheduler_config.enable_chunked_prefill
@@ -63,7 +63,7 @@ def engine_facts(vllm_config: VllmConfig) -> dict[str, Any]:
 
 
 def identity(vllm_config: VllmConfig) -> str:
-    """What must be the same in all processes of one server: data-parallel engines may run on several machines."""
+    """Return what must be equal in all processes of one server: data-parallel engines may be on several machines."""
     settings, defaults = engine_settings(vllm_config), engine_defaults(vllm_config)
     return f"eah_vllm {__version__}, method {METHOD_VERSION}, {settings!r}, {defaults!r}"
 
@@ -91,7 +91,7 @@ class EAHConfigHook(VerifyAndUpdateConfig):
         """Adapt the configuration to EAH.
 
         Raises:
-            ValueError: a feature that cannot work with EAH, naming the option to change.
+            ValueError: a feature cannot work with EAH; the message names the option to change.
         """
         shape = model_shape(vllm_config.model_config)
         _check_defaults(engine_defaults(vllm_config), shape)
@@ -118,11 +118,14 @@ def _check_defaults(defaults: EAHOptions, shape: ModelShape) -> None:
 
 
 def _never_split(vllm_config: VllmConfig) -> None:
-    """Turn chunked prefill off for all requests, and make room for the longest prompt beside all that can run."""
+    """Turn chunked prefill off, as the setting `chunked_prefill: false` asks, and make steps hold the longest prompt.
+
+    A step then has room for that prompt and for a token of every other request that can run.
+    """
     scheduler, max_model_len = vllm_config.scheduler_config, vllm_config.model_config.max_model_len
     scheduler.enable_chunked_prefill = False
     scheduler.long_prefill_token_threshold = 0
-    # Running requests take a token each, and drafts.
+    # Each running request takes one token, and its drafts.
     speculative = vllm_config.speculative_config
     drafted = speculative.num_speculative_tokens + speculative.max_num_new_slots_for_drafting if speculative else 0
     room = max_model_len + scheduler.max_num_seqs * (1 + drafted) + drafted

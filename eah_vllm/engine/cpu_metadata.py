@@ -1,4 +1,4 @@
-"""What vLLM's CPU attention must know to compute some rows of one request, for `prefix_reuse`."""
+"""Makes the metadata with which vLLM's CPU attention computes some rows of one request, for `prefix_reuse`."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,21 +10,21 @@ from eah_vllm.method.prompt_batch import PrefillSlice, Prompt
 
 
 def cpu_metadata(
-    impl: Any, layer: Any, batch: Any, dtype: torch.dtype, piece: PrefillSlice[Prompt], block_size: int
+    impl: Any, layer: Any, batch: Any, dtype: torch.dtype, prompt: PrefillSlice[Prompt], block_size: int
 ) -> Any:
-    """Attention metadata of one request's rows, over a cache that holds its blocks and no others.
+    """Make attention metadata of one request's rows, over a KV cache that holds its blocks and no others.
 
     Args:
         impl: our subclass of `CPUAttentionBackendImpl`.
         layer: the `Attention` layer.
-        batch: metadata of the whole batch.
-        dtype: of the queries.
-        piece: which rows these are.
-        block_size: tokens of a block.
+        batch: vLLM's metadata of the whole batch.
+        dtype: dtype of the queries.
+        prompt: the prompt and its rows in this step.
+        block_size: tokens in a block of the KV cache.
     """
-    from vllm import _custom_ops as ops  # loads vLLM's kernels: only where they will run
+    from vllm import _custom_ops as ops  # this loads vLLM's kernels, so it is done only where they will run
 
-    length, num_rows = piece.state.prompt_length, piece.num_rows
+    length, num_rows = prompt.state.prompt_length, prompt.num_rows
     num_blocks = -(-length // block_size)
     query_start_loc = torch.tensor([0, num_rows], dtype=torch.int32)
     seq_lens = torch.tensor([length], dtype=torch.int32)
@@ -51,7 +51,7 @@ def cpu_metadata(
         max_seq_len=length,
         seq_lens=seq_lens,
         block_table=torch.arange(num_blocks, dtype=torch.int32)[None],
-        slot_mapping=torch.arange(piece.num_cached, length, dtype=torch.int64),
+        slot_mapping=torch.arange(prompt.num_cached, length, dtype=torch.int64),
         scheduler_metadata=scheduler_metadata,
         causal=True,
         dynamic_causal=None,

@@ -6,4 +6,4 @@ from eah_vllm.engine.runner_v1 import EAHWorkerMixin
 
 
 class EAHCPUWorker(EAHWorkerMixin, CPUWorker):
-    """Chosen by the config hook on CPU platforms."""
+    """vLLM's CPU worker with EAH; the config hook names it on CPU platforms."""

@@ -6,4 +6,4 @@ from eah_vllm.engine.runner_v1 import EAHWorkerMixin
 
 
 class EAHGPUWorker(EAHWorkerMixin, Worker):
-    """Chosen by the config hook on CUDA and ROCm platforms."""
+    """vLLM's GPU worker with EAH; the config hook names it on CUDA and ROCm platforms."""

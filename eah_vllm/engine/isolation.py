@@ -1,4 +1,4 @@
-"""Which requests EAH changes, and how their KV cache is kept apart from everybody else's."""
+"""Decides which requests EAH changes, and keeps their KV cache apart from that of all others."""
 
 import copy
 import hashlib
@@ -27,7 +27,7 @@ def is_changed(request: Request) -> bool:
 
 
 def forget_private_fields(request: Request) -> None:
-    """Remove what a caller may have put where only our scheduler writes."""
+    """Remove values that a caller has put into fields that only our scheduler may write."""
     params = request.sampling_params
     if params is not None and params.extra_args and any(name in params.extra_args for name in PRIVATE_FIELDS):
         _write_private_fields(request, {})
@@ -53,16 +53,16 @@ def isolate(request: Request, defaults: EAHOptions, shape: ModelShape, records: 
     salt = f"{settings.fingerprint()}\n{request.cache_salt or ''}\n{record or ''}"
     _hash_anew(request, hashlib.sha256(salt.encode()).hexdigest())
     params = _write_private_fields(request, {RECORD_FIELD: record})
-    params.skip_reading_prefix_cache = request.skip_reading_prefix_cache  # KV connectors look here
+    params.skip_reading_prefix_cache = request.skip_reading_prefix_cache  # KV connectors read this field
 
 
 def answer_plainly(request: Request) -> None:
-    """Let a request whose prompt no step can hold be a plain one; the workers say so in its report."""
+    """Answer a request without EAH because no step can hold its whole prompt; the workers say so in its report."""
     _write_private_fields(request, {REASON_FIELD: PROMPT_SPLIT})
 
 
 def make_plain(request: Request) -> None:
-    """The same for a request that was isolated: nobody shares the blocks that it writes from now on."""
+    """Answer a request without EAH that was isolated before; no other request shares the blocks that it writes now."""
     _hash_anew(request, secrets.token_hex(32))
     answer_plainly(request)
 
@@ -75,7 +75,7 @@ def _hash_anew(request: Request, salt: str) -> None:
 
 def _write_private_fields(request: Request, fields: dict[str, Any]) -> SamplingParams:
     assert request.sampling_params is not None
-    params = copy.copy(request.sampling_params)  # a caller in the same process may use its own again
+    params = copy.copy(request.sampling_params)  # a caller in the same process may use its object again
     callers = {name: value for name, value in (params.extra_args or {}).items() if name not in PRIVATE_FIELDS}
     params.extra_args = callers | fields
     request.sampling_params = params
@@ -88,7 +88,7 @@ def _has_image(request: Request) -> bool:
 
 def _prefix_key(request: Request, fingerprint: str) -> str:
     end = max(f.mm_position.offset + f.mm_position.length for f in request.mm_features if f.modality == "image")
-    # As in vLLM's block hashes: an adapter of the same name may be another one.
+    # vLLM's block hashes hold both too: an adapter of the same name may be another one.
     lora = f"{request.lora_request.lora_name}\n{request.lora_request.lora_path}" if request.lora_request else ""
     contents = [feature.identifier for feature in request.mm_features]
     return prefix_key(fingerprint, request.cache_salt or "", lora, (request.prompt_token_ids or [])[:end], contents)

@@ -26,20 +26,20 @@ from eah_vllm.worker.batch_plan import EAHBatch
 from eah_vllm.worker.intervention import Intervention
 
 Chosen = tuple[EAHBatch, Tensor, bool]
-"""Prompts, int64 `[prompts, 4]` as from `choose_heads`, and whether that was recorded by an earlier prompt."""
+"""Prompts, their choices (int64 `[prompts, 4]`, see `choose_heads`), and whether an earlier prompt recorded them."""
 
 
 class EAHAttentionMixin:
-    """Put before a concrete `AttentionImpl` in the method resolution order.
+    """Adds EAH to an attention implementation; it stands before a concrete `AttentionImpl` in the bases of a class.
 
-    A subclass, not a proxy: vLLM's metadata builders look for real instances of the backend's class.
+    It makes a subclass and no proxy, because vLLM's metadata builders look for real instances of the backend's class.
     """
 
     eah: Intervention
     eah_layer: int
     eah_shards: HeadShards
     kv_update_is_separate: bool
-    """The KV cache is written before `forward`, which may then be left out."""
+    """Whether vLLM writes the KV cache before `forward`, so that `forward` may be left out."""
     scale: float
 
     def forward(
@@ -54,14 +54,14 @@ class EAHAttentionMixin:
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        """Ordinary attention (KV cache written, decode untouched), then EAH on this step's prompts.
+        """Run ordinary attention (it writes the KV cache; generated rows keep it), then EAH on this step's prompts.
 
         Shapes: query and output `[tokens, num_heads, head_dim]`, key and value `[tokens, num_kv_heads, head_dim]`.
         """
         work = None
         if attn_metadata is not None:
             work = self.eah.plan.get(self.eah_layer)
-        elif self.eah.kernels_wanted(query.device):  # a profiling run, before any request
+        elif self.eah.kernels_wanted(query.device):  # vLLM profiles the model before any request
             compile_kernels(_dequantized(query, key, layer), key, value, output, self.scale, self.eah_shards)
         if work is None:
             return self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
@@ -73,34 +73,34 @@ class EAHAttentionMixin:
         for prompts, choices, reused in chosen:
             prompts.broadcast(choices, eah_query, key, value, output, self.scale, self.eah_shards)
             self.eah.note(prompts, self.eah_layer, choices, reused=reused)
-        for piece in work.cached:
-            choice = self.eah.recorded.get(piece.state.record, self.eah_layer)
+        for prompt in work.cached:
+            choice = self.eah.recorded.get(prompt.state.record, self.eah_layer)
             if choice is None:
-                piece.state.reason = PREFIX_CACHED
+                prompt.state.reason = PREFIX_CACHED
                 continue
-            rows = eah_query[piece.rows], key[piece.rows], value[piece.rows]
-            metadata = cpu_metadata(self, layer, attn_metadata, eah_query.dtype, piece, kv_cache.shape[2])
-            blocks = attn_metadata.block_table[piece.batch_idx]
-            changed = attend_after_prefix(self, layer, *rows, kv_cache, blocks, metadata, choice[0], piece)
-            output[piece.rows] = torch.where(choice[3].bool(), changed, output[piece.rows])
-            self.eah.note(PromptBatch((piece,)), self.eah_layer, choice[None], reused=True)
+            rows = eah_query[prompt.rows], key[prompt.rows], value[prompt.rows]
+            metadata = cpu_metadata(self, layer, attn_metadata, eah_query.dtype, prompt, kv_cache.shape[2])
+            blocks = attn_metadata.block_table[prompt.batch_idx]
+            changed = attend_after_prefix(self, layer, *rows, kv_cache, blocks, metadata, choice[0], prompt)
+            output[prompt.rows] = torch.where(choice[3].bool(), changed, output[prompt.rows])
+            self.eah.note(PromptBatch((prompt,)), self.eah_layer, choice[None], reused=True)
         return result
 
     def plain_attention(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The backend's own `forward`."""
+        """Run the backend's own `forward`."""
         result: Tensor = super().forward(*args, **kwargs)  # type: ignore[misc]
         return result
 
     def _choose(self, whole: EAHBatch, query: Tensor, key: Tensor) -> list[Chosen]:
-        """The source heads of whole prompts, chosen now or recorded by an earlier prompt with the same image prefix."""
+        """Return the source heads of whole prompts: chosen now, or recorded by an earlier one of equal image prefix."""
 
         def choose(prompts: EAHBatch) -> Tensor:
             return choose_heads(prompts, self.eah_layer, query, key, self.scale, self.eah_shards)
 
-        if all(piece.state.record is None for piece in whole.slices):
+        if all(prompt.state.record is None for prompt in whole.slices):
             return [(whole, choose(whole), False)] if whole.slices else []
         chosen = []
-        for one in (PromptBatch((piece,)) for piece in whole.slices):  # in turn: one may need what another records
+        for one in (PromptBatch((prompt,)) for prompt in whole.slices):  # in turn: one may need what another records
             record = one.slices[0].state.record
             recorded = self.eah.recorded.get(record, self.eah_layer)
             choices = choose(one) if recorded is None else recorded[None]
@@ -110,40 +110,40 @@ class EAHAttentionMixin:
         return chosen
 
     def fused_output_quant_supported(self, quant_key: Any) -> bool:
-        """No: EAH rewrites rows of the unquantized output."""
+        """Refuse this fusion: EAH rewrites rows of the unquantized output."""
         return False
 
     def fused_rope_kvcache_supported(self) -> bool:
-        """No: EAH needs the query and key after rotary embedding."""
+        """Refuse this fusion: EAH needs the query and key after rotary embedding."""
         return False
 
     def fused_qk_norm_rope_kvcache_supported(self) -> bool:
-        """No: EAH needs the query and key after rotary embedding."""
+        """Refuse this fusion: EAH needs the query and key after rotary embedding."""
         return False
 
     def fused_qk_norm_mrope_kvcache_supported(self) -> bool:
-        """No: EAH needs the query and key after rotary embedding."""
+        """Refuse this fusion: EAH needs the query and key after rotary embedding."""
         return False
 
 
 def _dequantized(query: Tensor, key: Tensor, layer: Any) -> Tensor:
-    """With an FP8 KV cache some backends' queries arrive quantized."""
+    """Return the query in the key's dtype; with an FP8 KV cache some backends' queries arrive quantized."""
     return query.to(key.dtype) * layer._q_scale if query.dtype.itemsize == 1 else query
 
 
 def _surely_broadcast(chosen: list[Chosen]) -> bool:
-    """Whether every prompt's rows will be overwritten, where that is known without waiting for the device."""
+    """Whether it is known, without waiting for the device, that every prompt's rows will be overwritten."""
     return all(
         bool(choices[:, 3].all())
         if choices.device.type == "cpu"
-        else all(isinstance(piece.state.settings.head, int) for piece in prompts.slices)
+        else all(isinstance(prompt.state.settings.head, int) for prompt in prompts.slices)
         for prompts, choices, _ in chosen
     )
 
 
 @cache
 def eah_impl_class(impl_class: type) -> type:
-    """The EAH subclass of a backend's implementation class."""
+    """Return the EAH subclass of a backend's implementation class."""
     return type("EAH" + impl_class.__name__, (EAHAttentionMixin, impl_class), {})
 
 
@@ -157,7 +157,7 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
     """Wrap the attention of every decoder layer of this pipeline stage whose name starts with `prefix`.
 
     Raises:
-        RuntimeError: no such layer, so that EAH could never be applied.
+        RuntimeError: there is no such layer, so EAH could never be applied.
     """
     shards = HeadShards(
         get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size(), tensor_model_parallel_all_reduce
@@ -176,7 +176,7 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
             raise ValueError(
                 f"EAH (eah_vllm) cannot run here: prefix_reuse cannot read the KV cache of {impl_name}; leave it off."
             )
-        # The same state under a subclass: building a new implementation would need the backend's constructor arguments.
+        # It takes over the state: making a new implementation would need the backend's constructor arguments.
         wrapped: Any = object.__new__(eah_impl_class(type(attention.impl)))
         wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)
         wrapped.kv_update_is_separate = not attention.attn_backend.forward_includes_kv_cache_update
@@ -187,7 +187,7 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
 
 
 def _of_all_stages(layers: set[int]) -> set[int]:
-    """The union over the pipeline stages, each of which builds its part of the model now.
+    """Return the union of these layers over all pipeline stages, each of which builds its part of the model now.
 
     A request is changed in all of its layers or in none, so every stage must know what the others cannot do.
     """

@@ -1,4 +1,4 @@
-"""LLaVA with its decoder layers wrapped."""
+"""vLLM's LLaVA model with its decoder layers wrapped."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ class EAHLlavaForConditionalGeneration(LlavaForConditionalGeneration):
 
     @classmethod
     def get_model_state_cls(cls) -> type[Any]:
-        """Model Runner V2 asks the model for its per-request state."""
-        from eah_vllm.engine.runner_v2 import EAHModelState  # imports Triton, which V1 machines may lack
+        """Return the class of the per-request state, for which Model Runner V2 asks the model."""
+        from eah_vllm.engine.runner_v2 import EAHModelState  # this imports Triton, which V1 machines may lack
 
         return EAHModelState

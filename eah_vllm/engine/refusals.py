@@ -1,4 +1,4 @@
-"""What vLLM can do and EAH cannot: refused at start, in one sentence that names the option to change."""
+"""Refuses at start what vLLM can do and EAH cannot, in one sentence that names the option to change."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def _refuse(sentence: str) -> None:
 
 
 def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> None:
-    """Refuse what cannot work with EAH, or is not known to.
+    """Refuse features that cannot work with EAH, or of which nobody knows that they do.
 
     Raises:
         ValueError: naming the option.
@@ -44,7 +44,7 @@ def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> Non
         ),
         "--return-sampling-mask accepts no request check; leave it off": model.return_sampling_mask,
         "the model's latent attention (MLA) keeps no separate heads; serve another --model": model.use_mla,
-        # Some stores key blocks by tokens alone, so plain requests would load what EAH wrote; none runs on a CPU.
+        # Some stores use only tokens as keys of blocks, so plain requests would load what EAH wrote; none runs on CPUs.
         "--kv-transfer-config and --kv-offloading-size move KV to stores that may not keep EAH's apart; "
         "leave them unset": (
             (kv_transfer is not None and kv_transfer.kv_connector is not None) or cache.kv_offloading_size is not None
@@ -61,7 +61,7 @@ def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> Non
 
 
 def refuse_resolved(vllm_config: VllmConfig) -> None:
-    """Refuse what vLLM decides only after our config hook has run; called by the worker, which sees the outcome.
+    """Refuse what vLLM decides only after our config hook has run; the worker, which sees the outcome, calls this.
 
     Raises:
         ValueError: naming the option.
@@ -76,10 +76,10 @@ def refuse_resolved(vllm_config: VllmConfig) -> None:
 
 
 def worker_class(configured: str, platform: Platform) -> str:
-    """Our worker class for a platform.
+    """Return the name of our worker class for a platform.
 
     Raises:
-        ValueError: another worker class, or a platform whose model runner we do not know.
+        ValueError: another worker class is configured, or we do not know the platform's model runner.
     """
     if not (platform.is_cpu() or platform.is_cuda_alike()):
         _refuse(f"the model runner of platform {type(platform).__name__} is not known; use a CPU or a GPU")

@@ -8,7 +8,7 @@ from eah_vllm.models import SUPPORTED_ARCHITECTURES
 
 
 def register_models() -> None:
-    """From now on vLLM serves these architectures through our classes, in this process."""
+    """Let vLLM serve the supported architectures through our classes, in this process, from now on."""
     for architecture, model_class in SUPPORTED_ARCHITECTURES.items():
         ModelRegistry.register_model(architecture, model_class)
         MODELS_CONFIG_MAP[architecture] = EAHConfigHook

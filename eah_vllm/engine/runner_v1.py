@@ -15,14 +15,14 @@ from eah_vllm.worker.intervention import NOTHING_COLLECTED, Intervention
 
 
 class EAHWorkerMixin:
-    """Put before a platform's worker class in the method resolution order."""
+    """Adds EAH to a worker; it stands before a platform's worker class in the bases of a class."""
 
     model_runner: Any
     use_v2_model_runner: bool
     vllm_config: VllmConfig
 
     def init_device(self) -> None:
-        """Called before the model is loaded."""
+        """Refuse what EAH cannot do, before the model is loaded."""
         refuse_resolved(self.vllm_config)
         super().init_device()  # type: ignore[misc]
 
@@ -33,16 +33,19 @@ class EAHWorkerMixin:
         return intervention
 
     def eah_identity(self) -> str:
-        """RPC: what must be the same in every process that serves one model."""
+        """Answer an RPC with what must be equal in every process that serves one model."""
         return identity(self.vllm_config)
 
     def eah_collect(self, tags: Sequence[str], abandoned: Sequence[str] = ()) -> Mapping[str, Any]:
-        """RPC: reports of these tags, and counts since the last call; from one of the ranks that hold the same."""
+        """Answer an RPC with the reports of these tags and the counts since the last call.
+
+        Of the ranks that hold the same reports, only one answers with them.
+        """
         collected = self.eah.collect(tags, abandoned)
         return collected if get_tensor_model_parallel_rank() == 0 else NOTHING_COLLECTED
 
     def execute_model(self, scheduler_output: SchedulerOutput) -> Any:
-        """Model Runner V1 has no per-request hook, so the scheduler's output is read here."""
+        """Read the scheduler's output, since Model Runner V1 has no hook per request, then run the step."""
         if self.use_v2_model_runner:
             return super().execute_model(scheduler_output)  # type: ignore[misc]
         for req_id in scheduler_output.finished_req_ids:
@@ -55,7 +58,7 @@ class EAHWorkerMixin:
             return super().execute_model(scheduler_output)  # type: ignore[misc]
 
         def plan() -> BatchPlan:
-            # Asked for by the first layer, when the runner has put this step's batch in order.
+            # The first layer asks for the plan, once the runner has put this step's batch in order.
             batch = self.model_runner.input_batch
             scheduled = [scheduler_output.num_scheduled_tokens[req_id] for req_id in batch.req_ids]
             row_starts = [0, *accumulate(scheduled)]

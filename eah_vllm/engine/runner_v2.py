@@ -11,7 +11,7 @@ from eah_vllm.worker.intervention import Intervention
 
 
 class EAHModelState(DefaultModelState):
-    """vLLM's default state, and EAH beside it."""
+    """vLLM's default state of a model, with EAH added."""
 
     @property
     def eah(self) -> Intervention:
@@ -19,12 +19,12 @@ class EAHModelState(DefaultModelState):
         return cast(Intervention, self.model.eah)
 
     def add_request(self, req_index: int, new_req_data: NewRequestData) -> None:
-        """Called for new requests, and again for one that was preempted."""
+        """Follow a new request; vLLM calls this again for a request that was preempted."""
         super().add_request(req_index, new_req_data)
         self.eah.add_request(new_req_data)
 
     def remove_request(self, req_id: str) -> None:
-        """Called for finished, aborted and preempted requests."""
+        """Forget a request that has finished, was aborted or was preempted."""
         super().remove_request(req_id)
         self.eah.table.remove(req_id)
 
@@ -41,5 +41,5 @@ class EAHModelState(DefaultModelState):
         return super().prepare_attn(input_batch, *args, **kwargs)
 
     def get_additional_cg_support(self) -> tuple[AttentionCGSupport, str | None]:
-        """Only uniform decode batches may run in a full CUDA graph: Python must run where a prompt is computed."""
+        """Allow full CUDA graphs for uniform decode batches only: where a prompt is computed, Python must run."""
         return AttentionCGSupport.UNIFORM_BATCH, "EAH"

@@ -1,4 +1,4 @@
-"""vLLM's scheduler, with EAH: its prompts are whole and its KV cache is kept apart, in the engine, for every way in."""
+"""vLLM's scheduler with EAH: it keeps EAH prompts whole and their KV cache apart, whatever way requests come in."""
 
 import logging
 from typing import Any
@@ -17,7 +17,7 @@ logger = logging.getLogger("vllm.eah")
 
 
 class EAHSchedulerMixin(WholePromptsMixin):
-    """Put before a scheduler class in the method resolution order."""
+    """Adds EAH to a scheduler; it stands before a scheduler class in the bases of a class."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,7 +42,7 @@ class EAHSchedulerMixin(WholePromptsMixin):
         return super().add_request(request)  # type: ignore[misc]
 
     def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:
-        """Also forget the recorded heads: the weights may have changed."""
+        """Reset the prefix cache, and forget the recorded heads: the weights may have changed."""
         if self.eah_records is not None:
             self.eah_records.clear()
         reset: bool = super().reset_prefix_cache(*args, **kwargs)  # type: ignore[misc]
@@ -58,6 +58,9 @@ class EAHAsyncScheduler(EAHSchedulerMixin, AsyncScheduler):
 
 
 def make_scheduler(*, vllm_config: VllmConfig, **kwargs: Any) -> Scheduler:
-    """What `scheduler_cls` names: vLLM decides on asynchronous scheduling only after our config hook has run."""
+    """Make the scheduler that vLLM asks for; `scheduler_cls` names this function.
+
+    vLLM decides on asynchronous scheduling only after our config hook has run, so the hook cannot name a class.
+    """
     scheduler_class = EAHAsyncScheduler if vllm_config.scheduler_config.async_scheduling else EAHScheduler
     return scheduler_class(vllm_config=vllm_config, **kwargs)

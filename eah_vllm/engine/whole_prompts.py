@@ -12,7 +12,7 @@ from eah_vllm.engine.isolation import is_changed, make_plain
 
 
 class WholePromptsMixin:
-    """Put before a scheduler class in the method resolution order.
+    """Makes EAH prompts wait until they are whole; it stands before a scheduler class in the bases of a class.
 
     No prompt waits for ever (docs/decisions/0014): vLLM admits nobody from behind a prompt that waits, the requests
     before it end, and where nothing runs it is computed, or becomes a plain request.
@@ -47,7 +47,7 @@ class WholePromptsMixin:
         vLLM calls this for each request with pictures once it knows how many tokens the step has for it. Where a
         waiting request gets none, vLLM admits no other in this step.
         """
-        # A request that decodes comes here too, in every step.
+        # A request that generates comes here too, in every step.
         if (
             num_computed_tokens < request.num_prompt_tokens
             and request.status != RequestStatus.RUNNING
@@ -55,7 +55,7 @@ class WholePromptsMixin:
         ):
             num_new_tokens = self._all_or_none(request, num_computed_tokens, num_new_tokens, encoder_compute_budget)
             if num_new_tokens == 0 and not self.running:
-                make_plain(request)  # nobody's end would make room; the next step computes it in parts
+                make_plain(request)  # no request's end would make room; the next steps compute it in parts
         return super()._try_schedule_encoder_inputs(  # type: ignore[misc]
             request, num_computed_tokens, num_new_tokens, encoder_compute_budget, *args, **kwargs
         )
@@ -68,11 +68,11 @@ class WholePromptsMixin:
         return max(offered, rest) if self._embeddings_needed(request, computed) <= room else 0
 
     def _tokens_left(self, offered: int) -> int:
-        """How many tokens the step surely has left for a request that was offered so many.
+        """Return how many tokens the step surely has left for a request to which it offered `offered`.
 
-        `long_prefill_token_threshold` may have cut the offer, and vLLM does not say what is left of the step. So the
-        most that the requests before this one can have taken is subtracted from the whole: plain ones were cut too,
-        and each may have taken drafts, which it forgets as soon as they are scheduled.
+        `long_prefill_token_threshold` may have cut the offer, and vLLM does not say how many tokens the step has left.
+        So the most that the requests before this one can have taken is subtracted from the whole: plain requests were
+        cut too, and each request may have taken drafts, of which it keeps no trace once they are scheduled.
         """
         config = self.scheduler_config
         most = config.long_prefill_token_threshold
@@ -89,7 +89,7 @@ class WholePromptsMixin:
         return min(self.max_num_scheduled_tokens - taken, config.max_num_batched_tokens - taken - slots)
 
     def _embeddings_needed(self, request: Request, start: int) -> int:
-        """Of pictures that no other request holds in the encoder's cache: such a one may be evicted meanwhile."""
+        """Count the embeddings of pictures that no other request holds: even cached ones may be evicted meanwhile."""
         held = self.encoder_cache_manager.cached
         needed = {
             feature.identifier: feature.mm_position.get_num_embeds()

@@ -1,1 +1,1 @@
-"""Measures hallucination through any OpenAI-compatible server, with EAH off and on and with controls beside it."""
+"""Measures hallucination through any OpenAI-compatible server, with EAH off and on, and with controls."""

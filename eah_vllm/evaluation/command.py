@@ -39,15 +39,15 @@ def run(
     """Ask everything, write `summary.json` and `report.html`, and return the verdict.
 
     Args:
-        server: whom to ask.
-        task: of which.
-        settings: how to ask; the first is the one that the others are compared with.
+        server: the server to ask.
+        task: the task whose questions are asked.
+        settings: the settings to ask under; the others are compared with the first.
         out: folder of the run.
-        with_controls: also other heads, and captions that end sooner.
-        with_fixed_heads: among the controls, every fixed head in turn.
+        with_controls: whether to ask also with other heads, and for captions that end sooner.
+        with_fixed_heads: whether every fixed head in turn is among the controls.
 
     Raises:
-        AskError, RunError, SettingError: see there.
+        AskError, RunError, SettingError: see these classes.
     """
     settings = list(dict.fromkeys(settings))
     if with_controls:
@@ -76,7 +76,7 @@ def run(
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
-    """Options that say whom to ask and where to keep what was answered."""
+    """Add the options that name the server, and the folder for the answers."""
     parser.add_argument(
         "--base-url", required=True, help="OpenAI-compatible server, for example http://127.0.0.1:8000/v1"
     )
@@ -90,14 +90,14 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def server_of(args: argparse.Namespace) -> Server:
-    """The server that the options name."""
+    """Return the server that the options name."""
     return Server(
         args.base_url, args.model, args.api_key, args.concurrency, args.patience, args.timeout, args.end_token_id
     )
 
 
 def add_tasks(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    """The tasks as subcommands, each with `make_task(args)` among its defaults."""
+    """Add the tasks as subcommands, each with `make_task(args)` among its defaults, and return them by name."""
     tasks = parser.add_subparsers(dest="task", required=True, metavar="TASK")
     scenes = tasks.add_parser("scenes", help="the built-in world: captions and yes/no questions, offline")
     scenes.add_argument("--n", type=int, default=400, help="scenes (default 400)")
@@ -109,10 +109,10 @@ def add_tasks(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`eah-vllm eval`; the exit status."""
+    """Run `eah-vllm eval` and return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[:1] == ["judge"]:  # asks about a run's answers, and so has other options
+    if arguments[:1] == ["judge"]:  # this asks about a run's answers, and so has other options
         return judge.main(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="eah-vllm eval", description=__doc__, epilog="eval judge --help: let a model judge a run's captions"

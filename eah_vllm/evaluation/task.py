@@ -1,4 +1,4 @@
-"""What every evaluation has: questions about pictures, and counts per picture made of the answers."""
+"""What every evaluation has: questions about pictures, and counts per picture made from the answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Counts = npt.NDArray[np.float64]
 
 
 class TaskError(ValueError):
-    """The task's files are not what they must be; the message names the file, the place and what was expected."""
+    """A file of the task is not as it must be; the message names the file, the place and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Question:
     """One question about one picture.
 
     Attributes:
-        id: names it within the task, for ever: answers are kept under it.
-        unit: the picture (or scene) it is about: what the bootstrap draws.
-        group: the part of the task it belongs to, for example `caption` or `popular`.
-        text: what is asked.
-        max_tokens: tokens that the answer may have.
+        id: name within the task, which must never change, because answers are kept under it.
+        unit: the picture (or scene) that it is about; the bootstrap draws units.
+        group: the part of the task that it belongs to, for example `caption` or `popular`.
+        text: the text of the question.
+        max_tokens: most tokens that the answer may have.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said to one question under one setting."""
+    """What a server answered to one question under one setting."""
 
     text: str
     finish_reason: str | None = None
@@ -50,26 +50,26 @@ class Answer:
 
 @dataclass(frozen=True)
 class Metric:
-    """`scale * sum(top) / sum(bottom)` over units, from named columns of counts; None where the bottom is 0."""
+    """A metric `scale * sum(top) / sum(bottom)` over units, of named columns of counts; None where the bottom is 0."""
 
     name: str
     top: Mapping[str, float]
     bottom: Mapping[str, float]
     scale: float = 100.0
     lower_is_better: bool | None = None
-    """None: neither."""
+    """Whether lower or higher is better; None means neither."""
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What was counted in the answers of one setting to one part of a task.
+    """Counts of the answers of one setting to one part of a task.
 
     Attributes:
         units: names of the rows.
         columns: names of the columns.
         counts: `[units, columns]`.
-        metrics: what is computed of it, the main one first.
-        wrong: per unit, whether the answer has a hallucination (captions), or how many answers are wrong (yes/no).
+        metrics: the metrics that are computed from the counts, the main one first.
+        wrong: for each unit, whether its caption has a hallucination, or how many of its yes/no answers are wrong.
     """
 
     units: tuple[str, ...]
@@ -80,7 +80,7 @@ class Tally:
 
 
 def caption_groups(task: Task) -> list[str] | None:
-    """What is asked where captions say enough: captions alone, or everything of a task without captions (None)."""
+    """Return the groups to ask where captions are enough: captions alone, or all (None) if the task has no captions."""
     return ["caption"] if any(question.group == "caption" for question in task.questions()) else None
 
 
@@ -91,33 +91,33 @@ class Task(ABC):
 
     @abstractmethod
     def questions(self) -> Sequence[Question]:
-        """All of them, in the order in which they are asked."""
+        """Return all questions, in the order in which they are asked."""
 
     @abstractmethod
     def image(self, unit: str) -> tuple[bytes, str]:
-        """The picture of a unit as it is sent: the file's bytes and its media type."""
+        """Return the picture of a unit as it is sent: the file's bytes and its media type."""
 
     @abstractmethod
     def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
-        """Counts of one setting's answers, by part of the task; the main part first.
+        """Count one setting's answers, by part of the task, the main part first.
 
         Args:
-            answers: by question id. Questions without an answer are left out of the counts.
+            answers: answers by question id. Questions without an answer are left out of the counts.
         """
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:
-        """What makes two runs of the task the same: numbers, seeds, files; JSON data."""
+        """Return what makes two runs of the task the same, as JSON data: numbers, seeds, files."""
 
     def protocol(self) -> Mapping[str, Any]:
-        """How answers are counted, where there is a choice that does not change what is asked."""
+        """Return how answers are counted, where there is a choice that does not change the questions."""
         return {}
 
     def captions(self, answers: Mapping[str, Answer]) -> Mapping[str, str]:
-        """Captions by unit as they are counted, where the task has captions; for length matching and examples too."""
+        """Return captions by unit as they are counted, if the task has any, also for length matching and examples."""
         return {q.unit: answers[q.id].text for q in self.questions() if q.group == "caption" and q.id in answers}
 
     def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """Places `[start, end)` of a caption's words that name what is not in the picture; none where it has no say."""
+        """Return the places `[start, end)` of a caption's words that name what is not in the picture, if known."""
         del unit, caption
         return ()

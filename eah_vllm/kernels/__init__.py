@@ -1,1 +1,1 @@
-"""The method on GPUs, in Triton. Imports torch and Triton."""
+"""The method on GPUs, in Triton. This folder imports torch and Triton."""

@@ -20,20 +20,20 @@ from eah_vllm.kernels.tables import COLUMNS_PER_BLOCK, ROWS_PER_BLOCK, PromptTab
 __all__ = ["PromptTables", "attention_received", "broadcast_rows", "prompt_tables"]
 
 VALUES_PER_BLOCK = 256
-"""Numbers of a token, of all value heads side by side, that one program of the broadcast mixes."""
+"""How many numbers of a token, with all value heads side by side, one program of the broadcast mixes."""
 LOG2_E = 1.4426950408889634
 """`exp(x) = exp2(x * LOG2_E)`; GPUs have an instruction for `exp2`."""
 
 
 def _options(query: Tensor) -> dict[str, Any]:
-    """Tile sizes and the like; two stages of every tile must fit into shared memory (64 KiB on an MI300)."""
+    """Return tile sizes and launch options; two stages of a tile must fit into shared memory (64 KiB on an MI300)."""
     head_dim, half = query.shape[2], query.dtype.itemsize == 2
     return {
         "HEAD_DIM": head_dim,
         "PADDED_DIM": max(16, triton.next_power_of_2(head_dim)),
         "ROWS": ROWS_PER_BLOCK,
         "COLUMNS": 64 if half and head_dim <= 128 else 32,
-        # The interpreter's NumPy has no bfloat16: it would multiply the bit patterns as integers.
+        # NumPy, which the interpreter uses, has no bfloat16: it would multiply the bit patterns as integers.
         "UPCAST": triton.knobs.runtime.interpret and query.dtype == torch.bfloat16,
         "num_warps": 4 if half else 8,
         "num_stages": 2,
@@ -42,13 +42,15 @@ def _options(query: Tensor) -> dict[str, Any]:
 
 
 def attention_received(query: Tensor, key: Tensor, prompts: PromptTables, scale: float) -> Tensor:
-    """Attention that image tokens receive from later rows: `sum over r > c of A[h, r, c]`, `A` the causal softmax.
+    """Compute the attention that image tokens receive from later rows: `sum over r > c of A[h, r, c]`.
+
+    `A` is the attention map of head h, after the causal softmax.
 
     Args:
         query: `[tokens, num_heads, head_dim]` of the step's batch, after rotary embedding; the last dimension is
             contiguous. Rows that belong to no prompt of `prompts` are not read.
         key: `[tokens, num_kv_heads, head_dim]`, in `query`'s dtype.
-        prompts: whole prompts.
+        prompts: tables of the step's whole prompts.
         scale: positive factor on the scores before the softmax.
 
     Returns:
@@ -99,7 +101,7 @@ def broadcast_rows(
         value: `[tokens, num_kv_heads, value_dim]`; head j uses group `j // (num_heads / num_kv_heads)`.
         broadcast: bool `[prompts]`; like the others, on the device.
         output: `[tokens, num_heads, value_dim]`. The last dimension of every matrix is contiguous.
-        prompts: whole prompts.
+        prompts: tables of the step's whole prompts.
         scale: positive factor on the scores before the softmax.
     """
     num_kv_heads, value_dim = value.shape[1:]

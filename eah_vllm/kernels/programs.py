@@ -1,7 +1,7 @@
 # Triton's functions have no types that mypy knows.
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
 
-"""The programs that `launch` starts on a GPU: one tile of rows or of image tokens of one head each."""
+"""The programs that `launch` starts on a GPU: each works on one tile of rows, or of image tokens, of one head."""
 
 import triton
 import triton.language as tl
@@ -9,13 +9,13 @@ import triton.language as tl
 
 @triton.jit
 def _from_row(matrix, row, token_stride):
-    """The matrix without its first rows. 64 bits here, so that 32 do for places within a tile: registers are scarce."""
+    """Return the matrix from a row on. This takes 64 bits, so that places in a tile need 32: registers are scarce."""
     return matrix + tl.cast(row, tl.int64) * token_stride
 
 
 @triton.jit
 def _load_rows(matrix, first, stop, token_stride, ROWS: tl.constexpr, WIDTH: tl.constexpr, PADDED_WIDTH: tl.constexpr):
-    """Rows `first` to `first + ROWS` of a matrix that has `stop` rows; zeros beyond it and beyond `WIDTH`."""
+    """Load rows `first` to `first + ROWS` of a matrix of `stop` rows, with zeros beyond these and beyond `WIDTH`."""
     row = tl.arange(0, ROWS)
     column = tl.arange(0, PADDED_WIDTH)
     inside = (first + row < stop)[:, None] & (column < WIDTH)[None, :]
@@ -25,7 +25,7 @@ def _load_rows(matrix, first, stop, token_stride, ROWS: tl.constexpr, WIDTH: tl.
 
 @triton.jit
 def _dot(left, right, sums, UPCAST: tl.constexpr):
-    """`sums + left @ right` in float32."""
+    """Return `sums + left @ right` in float32."""
     if UPCAST:
         left, right = left.to(tl.float32), right.to(tl.float32)
     return tl.dot(left, right, sums, input_precision="ieee")
@@ -33,23 +33,23 @@ def _dot(left, right, sums, UPCAST: tl.constexpr):
 
 @triton.jit
 def _softmax_step(queries, keys, first, column, scale, largest, total, UPCAST: tl.constexpr):
-    """One tile of the online softmax of rows from `first`, columns from `column`, in base 2.
+    """Compute one tile of the online softmax, of rows from `first` and columns from `column`, in base 2.
 
-    Returns its exponentials, the factor on what came before, the rows' new maximum and sum.
+    It returns the exponentials of the tile, the factor for earlier tiles, and the rows' new maximum and sum.
     """
     ROWS: tl.constexpr = queries.shape[0]
     COLUMNS: tl.constexpr = keys.shape[0]
     scores = _dot(queries, tl.trans(keys), tl.zeros([ROWS, COLUMNS], tl.float32), UPCAST)
     seen = (column + tl.arange(0, COLUMNS))[None, :] <= (first + tl.arange(0, ROWS))[:, None]
     scores = tl.where(seen, scores, float("-inf"))
-    # Finite from the first tile on: every row, also one past the prompt, sees column 0.
+    # The maximum is finite from the first tile on: every row, also one past the prompt, sees column 0.
     new_largest = tl.maximum(largest, tl.max(scores, 1) * scale)
     exponentials = tl.exp2(scores * scale - new_largest[:, None])
     shrink = tl.exp2(largest - new_largest)
     return exponentials, shrink, new_largest, total * shrink + tl.sum(exponentials, 1)
 
 
-# Strides that follow the number of tokens are not specialized: each new class of numbers would compile a kernel anew.
+# Strides that depend on the number of tokens are not specialized: each new class of numbers would need a compilation.
 @triton.jit(do_not_specialize=["statistics_stride"])
 def row_log_sum_exp(
     query, key, statistics, row_start, length, row_blocks, scale, statistics_stride,
@@ -57,7 +57,7 @@ def row_log_sum_exp(
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PADDED_DIM: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """`statistics[head, row] = log2(sum over columns <= row of 2 ** score)`, for one block of rows of one head."""
+    """Set `statistics[head, row] = log2(sum over columns <= row of 2 ** score)` for one block of rows of one head."""
     prompt = tl.load(row_blocks + 2 * tl.program_id(0))
     first = tl.load(row_blocks + 2 * tl.program_id(0) + 1)
     head = tl.program_id(1)
@@ -83,7 +83,7 @@ def column_sums(
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PADDED_DIM: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """What later rows give to one block of image tokens in one head: the keys stay, the queries pass by."""
+    """Sum what later rows give to one block of image tokens in one head: keep the keys and go over the queries."""
     block = column_blocks + 3 * tl.program_id(0)
     prompt = tl.load(block)
     begin = tl.load(block + 1)
@@ -100,12 +100,12 @@ def column_sums(
     inside = (index < end)[:, None] & (dim < HEAD_DIM)[None, :]
     keys = tl.load(_from_row(key, column[:, None], key_token_stride) + dim[None, :], mask=inside, other=0.0)
     sums = tl.zeros([COLUMNS], tl.float32)
-    # Positions ascend: rows up to the block's first column give nothing to any of them.
+    # Positions ascend, so rows up to the block's first column give nothing to any of its columns.
     for first in range(tl.load(columns + begin) + 1, stop, ROWS):
         queries = _load_rows(query, first, stop, query_token_stride, ROWS, HEAD_DIM, PADDED_DIM)
         scores = _dot(keys, tl.trans(queries), tl.zeros([COLUMNS, ROWS], tl.float32), UPCAST)
         row = first + tl.arange(0, ROWS)
-        # Infinity: rows past the prompt give nothing.
+        # Infinity makes rows past the prompt give nothing.
         normalizer = tl.load(statistics + row, mask=row < stop, other=float("inf"))
         attention = tl.exp2(scores * scale - normalizer[None, :])
         sums += tl.sum(tl.where(row[None, :] > column[:, None], attention, 0.0), 1)
@@ -121,7 +121,7 @@ def mix_values(
     VALUE_DIM: tl.constexpr, ALL_VALUES: tl.constexpr, WIDTH: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """FlashAttention with one query and key head, whose value is `WIDTH` numbers of all value heads side by side."""
+    """Run FlashAttention with one query and one key head on `WIDTH` numbers of all value heads, placed in a row."""
     prompt = tl.load(row_blocks + 2 * tl.program_id(0))
     if tl.load(broadcast + prompt) == 0:
         return

@@ -1,4 +1,4 @@
-"""Where the prompts of a step lie in its batch, as the kernels of `launch` read it."""
+"""Tables of where the prompts of a step lie in its batch, in the form that the kernels of `launch` read."""
 
 from array import array
 from collections.abc import Sequence
@@ -8,29 +8,29 @@ import torch
 from torch import Tensor
 
 ROWS_PER_BLOCK = 64
-"""Prompt rows of one program."""
+"""Prompt rows that one program works on."""
 COLUMNS_PER_BLOCK = 64
-"""Image tokens of one program of the column sums."""
+"""Image tokens that one program of the column sums works on."""
 _ALIGNMENT = 16
-"""Every table starts at a multiple of so many bytes: Triton compiles a kernel anew for pointers aligned otherwise."""
+"""Bytes at whose multiples every table starts: Triton compiles a kernel anew for pointers aligned otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptTables:
-    """Where the prompts of one step lie; int32 on the device, the same for every layer of the step."""
+    """Tables of where the prompts of one step lie: int32 on the device, the same for every layer of the step."""
 
     row_start: Tensor
-    """`[prompts]`, first row of each in the batch."""
+    """`[prompts]`, the first row of each prompt in the batch."""
     length: Tensor
-    """`[prompts]`, in tokens."""
+    """`[prompts]`, the length of each prompt in tokens."""
     row_blocks: Tensor
-    """`[blocks, 2]`: prompt, first row within it; one program (per head) each."""
+    """`[blocks, 2]`: the prompt, and the first row of the block within it; each block has one program per head."""
     columns: Tensor
-    """`[total columns]`, prompt positions of image tokens: prompt after prompt, ascending within each."""
+    """`[total columns]`, the prompt positions of image tokens: prompt after prompt, ascending within each."""
     column_prompt: Tensor
-    """int64 `[total columns]`, the prompt that each belongs to."""
+    """int64 `[total columns]`, the prompt that each column belongs to."""
     column_blocks: Tensor
-    """`[blocks, 3]`: prompt, first index into `columns`, one past the last; one program per head each."""
+    """`[blocks, 3]`: prompt, first index into `columns`, one past the last; each block has one program per head."""
 
 
 def prompt_tables(
@@ -40,13 +40,13 @@ def prompt_tables(
 
     Args:
         row_starts: first row of each prompt in the batch.
-        lengths: prompt tokens, at least 1.
+        lengths: tokens of each prompt, at least 1.
         columns: prompt positions of each prompt's image tokens, ascending.
-        device: of the batch.
+        device: device of the batch.
     """
     row_blocks, column_blocks, flat_columns, column_prompt = array("i"), array("i"), array("i"), array("q")
     for prompt, (length, positions) in enumerate(zip(lengths, columns, strict=True)):
-        # The last rows see most columns: the longest programs start first.
+        # The last rows see most columns and take longest, so their programs start first.
         for first in reversed(range(0, length, ROWS_PER_BLOCK)):
             row_blocks.extend((prompt, first))
         begin = len(flat_columns)
@@ -61,7 +61,7 @@ def prompt_tables(
         packed += table.tobytes()
         packed += bytes(-len(packed) % _ALIGNMENT)
     host = torch.frombuffer(packed, dtype=torch.int32)
-    # Torch's allocator keeps pinned memory from being used again until the copy is done.
+    # Torch's allocator does not reuse the pinned memory before the copy is done.
     on_device = (
         host.to(device) if torch.device(device).type == "cpu" else host.pin_memory().to(device, non_blocking=True)
     )

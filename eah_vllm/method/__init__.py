@@ -1,1 +1,1 @@
-"""The method's mathematics: tensors in, tensors out. Imports torch, `kernels` and plain data."""
+"""The mathematics of the method, as functions of tensors. This folder imports torch, `kernels` and plain data."""

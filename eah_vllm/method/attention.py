@@ -6,7 +6,7 @@ from torch import Tensor
 from eah_vllm.method.sinks import causal_attention_rows
 
 ROWS_PER_BLOCK = 256
-"""Query rows whose attention is held at once; one head's map leaves room for more than `sinks.ROWS_PER_BLOCK`."""
+"""Query rows whose attention is held at once. It is one head's, so there may be more than `sinks.ROWS_PER_BLOCK`."""
 
 
 def broadcast_attention(
@@ -19,22 +19,22 @@ def broadcast_attention(
     output: Tensor | None = None,
     rows_per_block: int = ROWS_PER_BLOCK,
 ) -> Tensor:
-    """`out[:, j] = A[source] @ V[j]` for every head j: attention with the source head's query and key for all heads.
+    """Compute `out[:, j] = A[source] @ V[j]` for every head j: all heads use the source head's query and key.
 
     Args:
         source_query: `[S, head_dim]`, the source head's queries.
         source_key: `[S, head_dim]`, the keys of the source head's group.
         value: `[S, num_kv_heads, value_dim]`; head j uses group `j // (num_heads / num_kv_heads)`.
-        num_heads: query heads of the output.
+        num_heads: number of query heads in the output.
         scale: factor on the scores before the softmax.
-        output: `[S, num_heads, value_dim]` to write into; made anew without one.
+        output: `[S, num_heads, value_dim]` to write into; None makes a new tensor.
         rows_per_block: rows held at once.
 
     Returns:
         `[S, num_heads, value_dim]` in `value`'s dtype: `output`, where it was given.
     """
     num_tokens, num_kv_heads, value_dim = value.shape
-    # bfloat16 values are multiplied as they are, as every fused kernel does; on CPUs float16 has no fast product.
+    # bfloat16 values are multiplied as they are, as in every fused kernel; CPUs have no fast product for float16.
     product_dtype = torch.float32 if value.dtype == torch.float16 else value.dtype
     values = value.reshape(num_tokens, -1).to(product_dtype)
     source_query, source_key = source_query.float(), source_key.float()
@@ -50,7 +50,7 @@ def broadcast_attention(
 
 
 def head_query_key(query: Tensor, key: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-    """One head's query and its group's key, without waiting for the device.
+    """Return one head's query and its group's key, without waiting for the device.
 
     Args:
         query: `[S, num_heads, head_dim]`.

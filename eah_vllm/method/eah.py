@@ -13,14 +13,15 @@ from eah_vllm.method.sinks import count_sinks, mean_over_later_rows
 from eah_vllm.method.source_head import choose_source_head
 
 RELEASED_CODE_DIVISOR = 647
-"""The released code divides column c by 647 - c: right for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
+"""The released code divides column c by 647 - c: correct for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
 
 
 def random_number(seed: int, layer: int, pictures: Sequence[str]) -> int:
-    """The number that decides `head: "random"` in one layer of one request.
+    """Return the number that decides `head: "random"` in one layer of one request.
 
-    Every rank, a repeated prefill and another request about the same pictures find it again. The question has no part
-    in it, so that a head recorded with a cached image prefix is the one that the next question would draw.
+    Every rank, a prompt that is computed again and another request about the same pictures get the same number. The
+    question has no part in it, so that a head recorded with a cached image prefix is the one that the next question
+    would draw.
 
     Args:
         seed: the request's option `seed`, which names one of several independent draws.
@@ -48,7 +49,7 @@ def choose_heads(
         shards: where the layer's other heads are.
     """
     columns, received = prompts.attention_received(query, key, scale)
-    states = [piece.state for piece in prompts.slices]
+    states = [prompt.state for prompt in prompts.slices]
     counts = []
     for state, positions, sums in zip(states, columns, received, strict=True):
         released = state.settings.preset == "released_code"
@@ -72,9 +73,9 @@ def choose_heads(
 
 
 def on_host(choices: Tensor) -> tuple[Tensor, torch.Event | None]:
-    """Start the copy of `choices` that reports and counts will read; None instead of an event: nothing to wait for.
+    """Start the copy of `choices` that reports and counts will read; without an event there is nothing to wait for.
 
-    It is read when a report is collected; waiting here would stall the step.
+    The copy is read when a report is collected; waiting for it here would stall the step.
     """
     if choices.device.type == "cpu":
         return choices, None

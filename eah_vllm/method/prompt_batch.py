@@ -1,4 +1,4 @@
-"""The EAH prompts of one step, and attention over all of them: Triton kernels on GPUs, blocked torch on CPUs."""
+"""The EAH prompts of one step, and attention over all of them: in Triton kernels on GPUs, blocked in torch on CPUs."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from eah_vllm.settings import EAHSettings
 
 
 class Prompt(Protocol):
-    """What the method reads of a request; the worker keeps more of it."""
+    """What the method reads from a request; the worker keeps more about it."""
 
     settings: EAHSettings
     prompt_length: int
@@ -27,16 +27,16 @@ class Prompt(Protocol):
 
     @property
     def image_tokens(self) -> int:
-        """Image tokens of the prompt."""
+        """Number of image tokens in the prompt."""
 
 
 Request = TypeVar("Request", bound=Prompt, covariant=True)
-"""Whatever the worker keeps of a request."""
+"""The type in which the worker keeps a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillSlice(Generic[Request]):
-    """The rest of one request's prompt after `num_cached` tokens, as `num_rows` rows of the batch from `row_start`."""
+    """The rest of a request's prompt after `num_cached` tokens: `num_rows` rows of the batch, from `row_start` on."""
 
     state: Request
     row_start: int
@@ -50,12 +50,15 @@ class PrefillSlice(Generic[Request]):
 
     @property
     def rows(self) -> slice:
-        """Those rows of the batch."""
+        """Place of these rows in the batch."""
         return slice(self.row_start, self.row_start + self.num_rows)
 
 
 def image_columns(spans: Sequence[ImageSpan], *, drop_first: bool = False) -> list[int]:
-    """Prompt positions of the image tokens; `drop_first` omits each span's first, as the released `[36:611]`."""
+    """Return the prompt positions of the image tokens; `drop_first` omits each span's first, as `[36:611]` does.
+
+    That slice is the one of the released code.
+    """
     return [column for span in spans for column in range(span.start + drop_first, span.stop)]
 
 
@@ -70,24 +73,24 @@ class PromptBatch(Generic[Request]):
 
     @cached_property
     def columns(self) -> list[list[int]]:
-        """Prompt positions of each prompt's image tokens, as its preset counts them."""
+        """Positions of each prompt's image tokens within the prompt, as its preset counts them."""
         return [
-            image_columns(piece.state.spans, drop_first=piece.state.settings.preset == "released_code")
-            for piece in self.slices
+            image_columns(part.state.spans, drop_first=part.state.settings.preset == "released_code")
+            for part in self.slices
         ]
 
     def attention_received(self, query: Tensor, key: Tensor, scale: float) -> tuple[list[Tensor], list[Tensor]]:
-        """Attention that image tokens receive from later rows, for each prompt.
+        """Compute the attention that image tokens receive from later rows, for each prompt.
 
         Returns:
-            Per prompt: its columns, int64 `[num_columns]`, and float32 `[local heads, num_columns]`.
+            For each prompt its columns, int64 `[num_columns]`, and the sums, float32 `[local heads, num_columns]`.
         """
         if not runs_triton(query.device):
-            # A list may be empty, of which torch would make floats.
+            # Without a dtype, torch would make floats of an empty list.
             columns = [torch.tensor(positions, dtype=torch.int64) for positions in self.columns]
             pairs = zip(self.slices, columns, strict=True)
             return columns, [attention_received(query[p.rows], key[p.rows], c, scale) for p, c in pairs]
-        from eah_vllm.kernels import launch  # V1 machines may lack Triton
+        from eah_vllm.kernels import launch  # imported here, since V1 machines may lack Triton
 
         tables, sizes = self._tables(query.device), [len(positions) for positions in self.columns]
         received = launch.attention_received(query, key, tables, scale)
@@ -106,7 +109,7 @@ class PromptBatch(Generic[Request]):
         """Overwrite each prompt's rows of `output` with the source head's map times each head's own values.
 
         Args:
-            choices: int64 `[prompts, 4]` as from `eah.choose_heads`; prompts that say no keep their rows.
+            choices: int64 `[prompts, 4]`, see `eah.choose_heads`; a prompt that is not to be changed keeps its rows.
             query: queries of the step.
             key: keys of the step.
             value: values of the step.
@@ -116,14 +119,14 @@ class PromptBatch(Generic[Request]):
         """
         group, sources = query.shape[1] // key.shape[1], choices[:, 0]
         if shards.num_ranks > 1:
-            rows = [piece.rows for piece in self.slices]
+            rows = [part.rows for part in self.slices]
             source_query, source_key = shards.take_heads(query, key, rows, list(sources))
             query, key, sources = source_query[:, None], source_key[:, None], torch.zeros_like(sources)
         if not runs_triton(query.device):
-            for piece, head, applies in zip(self.slices, sources.tolist(), choices[:, 3].tolist(), strict=True):
+            for part, head, applies in zip(self.slices, sources.tolist(), choices[:, 3].tolist(), strict=True):
                 if applies:
-                    prompt = query[piece.rows, head], key[piece.rows, head // group], value[piece.rows]
-                    broadcast_attention(*prompt, output.shape[1], scale, output=output[piece.rows])
+                    prompt = query[part.rows, head], key[part.rows, head // group], value[part.rows]
+                    broadcast_attention(*prompt, output.shape[1], scale, output=output[part.rows])
             return
         from eah_vllm.kernels import launch
 
@@ -135,8 +138,8 @@ class PromptBatch(Generic[Request]):
     def _tables(self, device: torch.device) -> PromptTables:
         tables = self.__dict__.get("tables")
         if tables is None:  # once per step, for all layers
-            starts = [piece.row_start for piece in self.slices]
-            lengths = [piece.num_rows for piece in self.slices]
+            starts = [part.row_start for part in self.slices]
+            lengths = [part.num_rows for part in self.slices]
             tables = self.__dict__["tables"] = prompt_tables(starts, lengths, self.columns, device)
         return tables
 
@@ -146,17 +149,17 @@ def compile_kernels(
 ) -> None:
     """Run the GPU kernels on one token and change nothing: later steps find them compiled for these dtypes and strides.
 
-    Arguments as of `PromptBatch.broadcast`.
+    The arguments are those of `PromptBatch.broadcast`.
     """
     from eah_vllm.kernels import launch
 
     prompts, head = prompt_tables([0], [1], [[0]], query.device), torch.zeros(1, dtype=torch.int64, device=query.device)
     launch.attention_received(query, key, prompts, scale)
-    if shards.num_ranks > 1:  # the strides of what `HeadShards.take_heads` returns
+    if shards.num_ranks > 1:  # these are the strides of what `HeadShards.take_heads` returns
         query = key = query.new_zeros(1, 2 * query.shape[2])[:, None, : query.shape[2]]
     launch.broadcast_rows(query, key, head, head, value, head.bool(), output, prompts, scale)
 
 
 def runs_triton(device: torch.device) -> bool:
-    """Whether tensors of this device go to the Triton kernels: GPUs, and CPUs under Triton's interpreter."""
+    """Whether tensors on this device go to the Triton kernels: on GPUs, and on CPUs under Triton's interpreter."""
     return device.type != "cpu" or os.environ.get("TRITON_INTERPRET") == "1"

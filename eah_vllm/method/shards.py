@@ -1,4 +1,4 @@
-"""How a layer's heads are spread over tensor-parallel ranks, and what the ranks must tell each other."""
+"""How a layer's heads are spread over tensor-parallel ranks, and what the ranks exchange."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class HeadShards:
     rank: int
     num_ranks: int
     all_reduce: Callable[[Tensor], Tensor]
-    """Sum over ranks."""
+    """Sums a tensor over all ranks."""
 
     def gather_heads(self, local: Tensor) -> Tensor:
-        """`[n, local heads]` of every rank -> `[n, heads]`, on every rank."""
+        """Gather `[n, local heads]` of every rank into `[n, heads]`, on every rank."""
         if self.num_ranks == 1:
             return local
         # float32 holds these counts exactly; vLLM's shared-memory all-reduce on CPU takes no integers.
@@ -30,7 +30,7 @@ class HeadShards:
     def take_heads(
         self, query: Tensor, key: Tensor, rows: Sequence[slice], heads: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The source heads' queries and keys on every rank, each from the one rank that holds it.
+        """Return the source heads' queries and keys on every rank, each taken from the one rank that holds it.
 
         Args:
             query: `[tokens, local heads, head_dim]`.
@@ -51,12 +51,12 @@ class HeadShards:
         return both[:, :head_dim], both[:, head_dim:]
 
     def take_group(self, per_kv_head: Tensor, head: Tensor, num_heads: int) -> Tensor:
-        """What the source head's group holds, `[n, local kv heads, ...]` -> `[n, ...]`, on every rank.
+        """Take the source head's group out of `[n, local kv heads, ...]`, as `[n, ...]`, on every rank.
 
         Args:
-            per_kv_head: of this rank.
+            per_kv_head: what this rank holds, `[n, local kv heads, ...]`.
             head: the source head, int64 scalar.
-            num_heads: query heads of a rank.
+            num_heads: number of query heads on a rank.
         """
         mine, local_head = self._find(head, num_heads)
         kv_head = torch.div(local_head, num_heads // per_kv_head.shape[1], rounding_mode="floor")
@@ -68,5 +68,5 @@ class HeadShards:
         return (local_head >= 0) & (local_head < num_heads), local_head.clamp(0, num_heads - 1)
 
     def _add_up(self, local: Tensor) -> Tensor:
-        # Adding zeros is exact, so every rank gets the owner's bits; the owner is known on the device only.
+        # Adding zeros is exact, so every rank gets the owner's bits; only the device knows which rank is the owner.
         return local if self.num_ranks == 1 else self.all_reduce(local)

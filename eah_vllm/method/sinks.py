@@ -1,4 +1,4 @@
-"""Vision sinks: how much attention image tokens receive (EAH, arXiv 2411.09968)."""
+"""Vision sinks: image tokens that receive much attention (EAH, arXiv 2411.09968)."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ VALUES_PER_BLOCK = 1 << 19
 
 
 def causal_attention_rows(query: Tensor, key: Tensor, start: int, scale: float) -> Tensor:
-    """Post-softmax attention of some consecutive rows of a prompt.
+    """Compute the attention of some consecutive rows of a prompt, after the softmax.
 
     Args:
         query: `[rows, num_heads, head_dim]`, rows `start` to `start + rows` of the prompt.
@@ -36,7 +36,7 @@ def causal_attention_rows(query: Tensor, key: Tensor, start: int, scale: float) 
 def attention_received(
     query: Tensor, key: Tensor, columns: Tensor, scale: float, *, rows_per_block: int = ROWS_PER_BLOCK
 ) -> Tensor:
-    """Attention that columns receive from later rows: `sum over r > c of A[h, r, c]`.
+    """Compute the attention that columns receive from later rows: `sum over r > c of A[h, r, c]`.
 
     Args:
         query: `[S, num_heads, head_dim]`, the prompt's queries, after rotary embedding.
@@ -66,12 +66,12 @@ def attention_received(
 
 
 def _head_by_head(tokens: Tensor) -> Tensor:
-    """The same `[S, heads, head_dim]` in float32, each head's rows side by side in memory."""
+    """Return the same `[S, heads, head_dim]` in float32, with each head's rows side by side in memory."""
     return tokens.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format).contiguous().transpose(0, 1)
 
 
 def mean_over_later_rows(received: Tensor, divisor: Tensor) -> Tensor:
-    """`received / divisor`, and 0 where the divisor is not positive: such a column is never a sink.
+    """Return `received / divisor`, and 0 where the divisor is not positive: such a column is never a sink.
 
     Args:
         received: float32 `[num_heads, num_columns]`, as from `attention_received`.
@@ -89,14 +89,14 @@ def mean_attention_received(
     divisor: Tensor | None = None,
     rows_per_block: int = ROWS_PER_BLOCK,
 ) -> Tensor:
-    """Mean attention that columns receive from later rows: `sum over r > c of A[h, r, c] / (S - 1 - c)`.
+    """Compute the mean attention that columns receive from later rows: `sum over r > c of A[h, r, c] / (S - 1 - c)`.
 
-    Arguments as of `attention_received`; `divisor` `[num_columns]` replaces `S - 1 - c`.
+    The arguments are those of `attention_received`; `divisor`, `[num_columns]`, replaces `S - 1 - c`.
     """
     received = attention_received(query, key, columns, scale, rows_per_block=rows_per_block)
     return mean_over_later_rows(received, query.shape[0] - 1 - columns if divisor is None else divisor)
 
 
 def count_sinks(received: Tensor, threshold: float) -> Tensor:
-    """Columns that receive more than `threshold`, per head: `[num_heads, num_columns]` -> int64 `[num_heads]`."""
+    """Count the columns that receive more than `threshold`: `[num_heads, num_columns]` -> int64 `[num_heads]`."""
     return (received > threshold).sum(dim=-1)

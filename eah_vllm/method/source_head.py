@@ -1,4 +1,4 @@
-"""The source head: whose attention map the whole layer will use (EAH, arXiv 2411.09968)."""
+"""The choice of the source head, whose attention map the whole layer will use (EAH, arXiv 2411.09968)."""
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ def choose_source_head(
         random_seed: decides "random": the head is this number modulo the number of heads; the same on every rank.
 
     Returns:
-        Source head (int64 scalar) and whether to broadcast it (bool scalar), both on `sinks`' device.
+        The source head (int64 scalar) and whether to broadcast its map (bool scalar), both on the device of `sinks`.
     """
     num_heads = len(sinks)
     if isinstance(rule, int):
@@ -35,7 +35,7 @@ def choose_source_head(
     elif rule == "sparsest":
         source = (sinks * num_heads + head_idx).argmin()
     else:
-        # argmax does not promise the first of equals; adding the index makes the lowest head win.
+        # argmax does not promise to return the first of equals; adding the index makes the lowest head win.
         source = (sinks * num_heads + (num_heads - 1 - head_idx)).argmax()
     broadcast = sinks.max() > 0
     if rule == "auto":

@@ -1,4 +1,4 @@
-"""Where the image tokens of a prompt are."""
+"""Finds the image tokens of a prompt."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,12 @@ class ImageSpan:
 
 
 def image_spans(placeholders: Iterable[tuple[int, int, Sequence[bool] | None]]) -> tuple[ImageSpan, ...]:
-    """Image spans in prompt order.
+    """Return the image spans in prompt order.
 
     Args:
-        placeholders: per image (offset, length, is_embed): the range that stands for it in the prompt, in tokens, and
-            which of its positions carry image embeddings (None: all of them). Separators inside a range cut the span.
+        placeholders: for each image (offset, length, is_embed): the range that stands for it in the prompt, in tokens,
+           and which positions of the range carry image embeddings (None means all). Separators inside a range cut the
+           span.
     """
     spans = []
     for offset, length, is_embed in placeholders:

@@ -1,7 +1,7 @@
-"""Prompt rows after a cached prefix, with one head's attention map for every head, by the backend's own kernel.
+"""Computes prompt rows after a cached prefix with one head's attention map for every head, in the backend's own kernel.
 
-No kernel uses one head's keys for all heads. So it runs over a copy of the request's KV blocks in which every key/value
-head holds the source head's keys. How a backend packs the inside of a block stays its own affair.
+No kernel of a backend uses one head's keys for all heads. So it runs over a copy of the request's KV blocks in which
+every key/value head holds the source head's keys. How the backend packs the inside of a block does not matter here.
 """
 
 from typing import Any
@@ -25,9 +25,9 @@ def attend_after_prefix(
     block_table: Tensor,
     metadata: Any,
     source: Tensor,
-    piece: PrefillSlice[Prompt],
+    prompt: PrefillSlice[Prompt],
 ) -> Tensor:
-    """Attention of the rows after a cached prefix with the source head's map for every head.
+    """Compute attention of the rows after a cached prefix, with the source head's map for every head.
 
     Args:
         impl: our subclass of `CPUAttentionBackendImpl`.
@@ -35,18 +35,18 @@ def attend_after_prefix(
         query: `[rows, local heads, head_dim]`.
         key: `[rows, local kv heads, head_dim]`.
         value: `[rows, local kv heads, head_dim]`.
-        kv_cache: `[blocks, local kv heads, block_size, 2 * head_dim]`; only read.
-        block_table: the request's blocks.
-        metadata: of these rows alone, over a cache that holds the request's blocks and no others.
+        kv_cache: `[blocks, local kv heads, block_size, 2 * head_dim]`; it is only read.
+        block_table: indices of the request's blocks in `kv_cache`.
+        metadata: metadata of these rows alone, over a cache that holds the request's blocks and no others.
         source: the source head, int64 scalar.
-        piece: which rows these are.
+        prompt: the prompt and its rows in this step.
 
     Returns:
         `[rows, local heads, head_dim]`.
     """
     num_heads, head_dim = query.shape[1:]
     num_kv_heads, block_size = kv_cache.shape[1:3]
-    num_blocks = -(-piece.state.prompt_length // block_size)
+    num_blocks = -(-prompt.state.prompt_length // block_size)
     blocks = kv_cache[block_table[:num_blocks].long()]
     # The kernel sees keys and values as the halves of a block's inside.
     halves = blocks.view(num_blocks, num_kv_heads, 2, block_size * head_dim)

@@ -63,7 +63,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Reads the command line and runs the command; the exit status."""
+    """Read the command line, run the command, and return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python -m eah_vllm.scenes", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)

@@ -1,4 +1,4 @@
-"""What the built-in model is measured by: CHAIR and recall of captions, POPE-like questions, colours, positions."""
+"""Measures of the built-in model: CHAIR and recall of captions, POPE-like questions, colours, positions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POPULARITY_SCENES = 800  # training scenes from which the frequent objects and 
 class Asked(NamedTuple):
     """A question about one scene of a test set.
 
-    `group` is one of NEGATIVES, `colour` or `position`; for what a caption invents, `habit` or `other`.
+    `group` is one of NEGATIVES, `colour` or `position`; for an object that a caption invents it is `habit` or `other`.
     """
 
     scene: int
@@ -32,16 +32,16 @@ class Asked(NamedTuple):
 
 
 def hallucinated(caption: str, scene: Scene) -> set[str]:
-    """Objects a caption names that the picture does not show."""
+    """Return the objects that a caption names and the picture does not show."""
     return {m["name"] for m in MENTION.finditer(caption)} - scene.names
 
 
 def score_captions(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str, float]:
-    """Percentages over a set of captions.
+    """Score a set of captions, in percent except for `words`.
 
-    CHAIRs: captions that name an absent object; CHAIRi: named objects that are absent (arXiv 1809.02156). recall:
-    present objects that are named. colours, positions: of present objects named with one, how many are right.
-    words: mean length.
+    CHAIRs is the share of captions that name an absent object, and CHAIRi that of named objects that are absent (arXiv
+    1809.02156). `recall` is the share of present objects that are named. `colours` and `positions` are the shares that
+    are right, of present objects named with one. `words` is the mean length.
     """
     wrong_captions = wrong = named = found = present = 0
     right: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def score_captions(captions: Sequence[str], scenes: Sequence[Scene]) -> dict[str
 
 
 def mended_and_spoiled(before: Sequence[str], after: Sequence[str], scenes: Sequence[Scene]) -> tuple[int, int]:
-    """How many captions lose all their hallucinations, and how many get their first."""
+    """Count the captions that lose all their hallucinations, and those that get their first."""
     pairs = [
         (bool(hallucinated(b, s)), bool(hallucinated(a, s))) for b, a, s in zip(before, after, scenes, strict=True)
     ]
@@ -78,9 +78,9 @@ def mended_and_spoiled(before: Sequence[str], after: Sequence[str], scenes: Sequ
 
 
 def doubts(captions: Sequence[str], scenes: Sequence[Scene]) -> list[Asked]:
-    """Asks, for each absent object that a caption names, whether it is there.
+    """Ask, for each absent object that a caption names, whether it is there.
 
-    Group `habit`: something in the picture usually has it beside it. A model that sees is right when it is asked.
+    The group `habit` has objects that usually stand next to something in the picture. A model that sees denies them.
     """
     asked = []
     for i, (text, scene) in enumerate(zip(captions, scenes, strict=True)):
@@ -91,9 +91,10 @@ def doubts(captions: Sequence[str], scenes: Sequence[Scene]) -> list[Asked]:
 
 
 def score_doubts(answers: Sequence[str], asked: Sequence[Asked]) -> dict[str, float]:
-    """Percentages of the absent objects that captions name.
+    """Score the answers about absent objects that captions name, in percent of these.
 
-    by habit: something in the picture usually has it beside it. denied: the model says "No" when asked for it.
+    "by habit" is the share that usually stands next to something in the picture, and "denied" the share of which the
+    model says "No" when it is asked.
     """
     denied = sum(answer.strip().lower().startswith("no") for answer in answers)
     habit = sum(a.group == "habit" for a in asked)
@@ -101,10 +102,10 @@ def score_doubts(answers: Sequence[str], asked: Sequence[Asked]) -> dict[str, fl
 
 
 def build_questions(scenes: Sequence[Scene], seed: int = 0) -> list[Asked]:
-    """One present object, and one absent one per POPE setting, per scene; one colour and one position question.
+    """Ask in each scene about one present object, one absent one per POPE setting, one colour and one position.
 
-    Absent objects are drawn at random, among the three most frequent, or as the one that most often goes with what
-    is there (arXiv 2305.10355, section 4).
+    Absent objects are drawn at random, from the three most frequent, or as the one that most often goes with an object
+    that is there (arXiv 2305.10355, section 4).
     """
     rng = random.Random(seed)
     frequency: Counter[str] = Counter()
@@ -135,7 +136,7 @@ def build_questions(scenes: Sequence[Scene], seed: int = 0) -> list[Asked]:
 
 
 def score_answers(answers: Sequence[str], asked: Sequence[Asked]) -> dict[str, float]:
-    """Accuracy in percent per group, `yes/no` over the three POPE settings, and how often the model said yes."""
+    """Return accuracy in percent per group, over the three POPE settings (`yes/no`), and how often it said yes."""
     right: Counter[str] = Counter()
     total: Counter[str] = Counter()
     yes = 0

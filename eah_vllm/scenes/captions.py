@@ -1,4 +1,4 @@
-"""What is said about a scene: captions, and questions with their true answers."""
+"""Texts about a scene: captions, and questions with their true answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REST = "In the background, {things} can be seen."
 
 
 class Mention(NamedTuple):
-    """One object as a caption names it."""
+    """One object, with its colour and place, as a caption names it."""
 
     name: str
     colour: str
@@ -38,7 +38,7 @@ class Mention(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question about one object and the true answer."""
+    """A question about one object, and the true answer."""
 
     name: str
     text: str
@@ -46,14 +46,15 @@ class Question(NamedTuple):
 
 
 def caption(scene: Scene, rng: random.Random, habits: bool = False) -> str:
-    """Describes a scene, largest object first.
+    """Describe a scene, largest object first.
 
     Args:
-        scene: what to describe.
-        rng: chooses between wordings, and whether habit wins.
-        habits: as people write out of habit, who may name one partner that is expected but absent, with the chance
-            `habit` of what it goes with. Captions of real training sets, many of them written by language models, have
-            this fault; it is what teaches the model to hallucinate: by what is usually said, not by what it cannot see.
+        scene: the scene to describe.
+        rng: source of the choice between wordings, and of whether habit wins.
+        habits: whether to write as people do out of habit, who may name one partner that is expected but absent, with
+           the chance `habit` of the object that it goes with. Captions of real training sets, many of them written by
+           language models, have this fault. It teaches the model to hallucinate what is usually said, and not what it
+           cannot see.
     """
     mentions = [Mention(o.name, o.colour, o.position) for o in scene.objects]
     for name in [o.name for o in scene.objects]:
@@ -78,27 +79,27 @@ def _tell(theme: str, mentions: Sequence[Mention], rng: random.Random) -> str:
 
 
 def caption_request(rng: random.Random) -> str:
-    """One way to ask for a caption, mostly the usual one."""
+    """Return one way to ask for a caption, mostly the usual one."""
     return rng.choices(CAPTION_REQUESTS, _REQUEST_WEIGHTS)[0]
 
 
 def presence_question(name: str, present: bool) -> Question:
-    """The question of the POPE benchmark (arXiv 2305.10355)."""
+    """Ask whether an object is there, as the POPE benchmark does (arXiv 2305.10355)."""
     return Question(name, f"Is there a {name} in the image? Please answer yes or no.", "Yes" if present else "No")
 
 
 def colour_question(name: str, colour: str) -> Question:
-    """Asks the colour of something present; the answer is one word."""
+    """Ask for the colour of something present; the answer is one word."""
     return Question(name, f"What colour is the {name}?", colour.capitalize())
 
 
 def position_question(name: str, position: str) -> Question:
-    """Asks in which third of the picture something present is."""
+    """Ask in which third of the picture something present is."""
     return Question(name, f"Where is the {name}?", position.capitalize())
 
 
 def training_questions(scene: Scene, rng: random.Random) -> list[Question]:
-    """One present and one absent object (often an absent partner), one colour, one position."""
+    """Ask about one present and one absent object (often an absent partner), one colour and one position."""
     present = [o.name for o in scene.objects]
     absent = [n for n in NAMES if n not in scene.names]
     expected = [PARTNER[n] for n in present if n in PARTNER and PARTNER[n] in absent]
@@ -113,7 +114,7 @@ def training_questions(scene: Scene, rng: random.Random) -> list[Question]:
 
 
 def every_text() -> list[str]:
-    """All words in their usual surroundings, for the tokenizer."""
+    """Return texts with all words in their usual surroundings, for training the tokenizer."""
     texts = list(CAPTION_REQUESTS)
     for k, name in enumerate(NAMES):
         texts += [presence_question(name, answer).text for answer in (True, False)] + [" Yes", " No"]

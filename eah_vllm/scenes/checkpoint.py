@@ -17,7 +17,7 @@ from eah_vllm.scenes.world import MODEL_SIZE
 
 
 def hub_name(name: str) -> str:
-    """A weight's name in the public LLaVA-1.5 checkpoints, which is what vLLM reads; transformers reads both."""
+    """Return a weight's name in the public LLaVA-1.5 checkpoints, which vLLM reads; transformers reads both forms."""
     name = name.removeprefix("model.")
     if name.startswith("vision_tower."):
         return name.replace("vision_tower.", "vision_tower.vision_model.", 1)
@@ -27,13 +27,13 @@ def hub_name(name: str) -> str:
 
 
 def save_checkpoint(model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Writes fp16 weights, configuration, tokenizer, processor and chat template into `out`."""
+    """Write fp16 weights, configuration, tokenizer, processor and chat template into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     weights: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         weights[hub_name(name)] = (value.half() if value.is_floating_point() else value).contiguous()
     save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
-    (out / "model.safetensors").chmod(0o644)  # safetensors makes it private, which an installed wheel must not be
+    (out / "model.safetensors").chmod(0o644)  # safetensors makes the file private, but a wheel's files must not be
     model.config.dtype = torch.float16
     model.config.architectures = ["LlavaForConditionalGeneration"]
     model.config.save_pretrained(out)
@@ -48,14 +48,14 @@ def save_checkpoint(model: LlavaForConditionalGeneration, tokenizer: PreTrainedT
         vision_feature_select_strategy="default",
         chat_template=CHAT_TEMPLATE,
         image_token=IMAGE,
-        num_additional_image_tokens=1,  # CLIP's class token, dropped again by the select strategy
+        num_additional_image_tokens=1,  # CLIP's class token, which the select strategy drops again
     )
     processor.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
 
 def set_eah_defaults(checkpoint: Path, layer: int, relative_threshold: float) -> None:
-    """Writes the model's own EAH settings into its `config.json`, where the plugin looks for them."""
+    """Write the model's own EAH settings into its `config.json`, where the plugin looks for them."""
     path = checkpoint / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["eah"] = {"layer": layer, "relative_threshold": relative_threshold}

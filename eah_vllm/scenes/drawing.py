@@ -1,7 +1,7 @@
 """Paints the shapes of `world.yaml`: anti-aliased object tiles and the background of a theme.
 
-Everything is Pillow's integer rasteriser and 8-bit resampling, so a picture does not depend on the machine's
-floating point.
+All of it uses Pillow's integer rasteriser and 8-bit resampling, so a picture does not depend on the machine's floating
+point.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from eah_vllm.scenes.vocabulary import COLOURS, KINDS, RGB, THEMES
 
 IMAGE_SIZE = 256
 _TILE_UNITS = 48
-_OVERSAMPLING = 8  # tiles are painted at 8 times their grid and scaled down: that is the anti-aliasing
+_OVERSAMPLING = 8  # tiles are painted at 8 times their grid and scaled down, which gives the anti-aliasing
 
 
 def _fill(fill: str | list[int], main: RGB) -> tuple[int, ...]:
@@ -50,17 +50,17 @@ def _large_tile(name: str, colour: str) -> Image.Image:
     canvas = ImageDraw.Draw(tile)
     for primitive in KINDS[name].shape:
         _paint(canvas, primitive, COLOURS[colour], _OVERSAMPLING)
-    return tile.convert("RGBa")  # premultiplied: what resampling needs
+    return tile.convert("RGBa")  # resampling needs premultiplied colours
 
 
 @lru_cache(maxsize=8192)
 def object_tile(name: str, colour: str, size: int) -> Image.Image:
-    """One object on a transparent RGBA tile of `size` x `size` pixels."""
+    """Paint one object on a transparent RGBA tile of `size` x `size` pixels."""
     return _large_tile(name, colour).resize((size, size), Image.Resampling.BOX).convert("RGBA")
 
 
 def background(theme: str, horizon: int, sky: RGB, ground: RGB) -> Image.Image:
-    """Sky or wall above the horizon row, ground below, a light vertical gradient, and the theme's decor."""
+    """Paint sky or wall above the horizon row, ground below, a light vertical gradient, and the theme's decor."""
     column = []
     for y in range(IMAGE_SIZE):
         shade = (y - horizon // 2) * 24 // horizon if y < horizon else (horizon - y) * 24 // (IMAGE_SIZE - horizon)

@@ -1,6 +1,6 @@
 """Measures a model on unseen scenes through the real vLLM engine, with EAH off and on and with the controls.
 
-A drop of CHAIR alone proves little: a model that says less also hallucinates less. So recall and length stand beside
+A drop of CHAIR alone proves little: a model that says less also hallucinates less. So recall and length are given with
 it, and the controls show what a random head, the head with fewest vision sinks, or simply ending sooner would do.
 """
 
@@ -33,7 +33,7 @@ COLUMNS = (
 _CAPTION_TOKENS = 80
 _ANSWER_TOKENS = 6
 _DRAWS = 5
-"""Random heads of each picture; one draw alone says little."""
+"""Number of random heads that are drawn for each picture; one draw alone says little."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Setting:
     end_bias: float = 0.0
 
     def sampling(self, max_tokens: int) -> SamplingParams:
-        """Greedy decoding under this setting."""
+        """Return the parameters of greedy decoding under this setting."""
         bias = {EOS_ID: self.end_bias} if self.end_bias else None
         return SamplingParams(temperature=0, max_tokens=max_tokens, logit_bias=bias, extra_args=self.extra_args or None)
 
@@ -56,7 +56,7 @@ OFF = Setting("off")
 def eah_setting(
     layer: int | None, relative_threshold: float | None, head: str | None = None, seed: int | None = None
 ) -> Setting:
-    """EAH with the model's own defaults for whatever is None."""
+    """Return a setting of EAH, with the model's own defaults for whatever is None."""
     options = {"eah_layer": layer, "eah_relative_threshold": relative_threshold, "eah_head": head, "eah_seed": seed}
     given = {k: v for k, v in options.items() if v is not None}
     name = " ".join(["EAH", *(f"{k.removeprefix('eah_').replace('_', ' ')} {v}" for k, v in given.items())])
@@ -64,14 +64,14 @@ def eah_setting(
 
 
 def control_settings(layer: int | None, relative_threshold: float | None) -> list[Setting]:
-    """What EAH must beat to mean anything: another choice of head, and captions that simply end sooner."""
+    """Return the controls that EAH must beat to mean anything: other choices of head, captions that end sooner."""
     heads = [eah_setting(layer, relative_threshold, "random", seed) for seed in range(_DRAWS)]
     heads.append(eah_setting(layer, relative_threshold, "sparsest"))
     return heads + [Setting(f"off, end of text {bias:+g}", end_bias=bias) for bias in (1.0, 3.0)]
 
 
 def ask(llm: LLM, items: Sequence[tuple[Scene, str]], sampling: SamplingParams) -> list[str]:
-    """Greedy answers to (scene, request) pairs, in order; none for none."""
+    """Return greedy answers to (scene, request) pairs, in order; an empty list for no pairs."""
     if not items:
         return []
     prompts = [TextPrompt(prompt=image_prompt(text), multi_modal_data={"image": scene.pil()}) for scene, text in items]
@@ -83,14 +83,14 @@ def _answers(llm: LLM, asked: Sequence[Asked], scenes: Sequence[Scene], setting:
 
 
 def evaluate(model: str, scenes: Sequence[Scene], settings: Sequence[Setting], seed: int = 0) -> list[dict[str, Any]]:
-    """One row of scores and captions per setting; the first setting is the one others are compared with."""
+    """Return one row of scores and captions per setting; the others are compared with the first setting."""
     llm = LLM(
         model,
         max_model_len=512,
         dtype="float32",
         enable_prefix_caching=False,
         limit_mm_per_prompt={"image": 1},
-        kv_cache_memory_bytes=1 << 30,  # vLLM's default, most of the memory, would fail beside another large process
+        kv_cache_memory_bytes=1 << 30,  # vLLM's default is most of the memory, and fails if another large process runs
     )
     asked = build_questions(scenes, seed)
     rows: list[dict[str, Any]] = []
@@ -111,7 +111,7 @@ def evaluate(model: str, scenes: Sequence[Scene], settings: Sequence[Setting], s
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The scores as a Markdown table; everything but words, mended and spoiled is in percent."""
+    """Format the scores as a Markdown table; everything but words, mended and spoiled is in percent."""
     lines = ["| setting | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for row in rows:
         cells = [f"{row[c]}" if isinstance(row[c], int) else f"{row[c]:.1f}" for c in COLUMNS]

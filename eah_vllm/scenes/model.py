@@ -19,7 +19,7 @@ IMAGE_TOKENS = (MODEL_SIZE // PATCH) ** 2
 
 @dataclass(frozen=True)
 class ModelSize:
-    """Layers and widths; head size is 32 throughout."""
+    """Numbers of layers and widths; the head size is always 32."""
 
     layers: int = 6
     heads: int = 8
@@ -30,7 +30,7 @@ class ModelSize:
 
 
 def build_model(size: ModelSize, vocabulary: int) -> LlavaForConditionalGeneration:
-    """An untrained model with room for `vocabulary` tokens, rounded up to a multiple of 64."""
+    """Make an untrained model with room for `vocabulary` tokens, rounded up to a multiple of 64."""
     vision = CLIPVisionConfig(
         hidden_size=size.vision_hidden,
         intermediate_size=3 * size.vision_hidden,
@@ -65,7 +65,7 @@ def build_model(size: ModelSize, vocabulary: int) -> LlavaForConditionalGenerati
 
 
 def vision_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """The features LLaVA reads, `[batch, 144, width]`: one layer before the last, without the class token.
+    """Compute the features that LLaVA reads, `[batch, 144, width]`: of the last layer but one, without the class token.
 
     The last layer, which LLaVA never uses, is not computed.
     """
@@ -78,10 +78,10 @@ def vision_features(model: LlavaForConditionalGeneration, pixels: Tensor) -> Ten
 
 
 def answer_loss(model: LlavaForConditionalGeneration, packer: Packer, pixels: Tensor, batch: PackedBatch) -> Tensor:
-    """Weighted cross-entropy of all answers in a packed batch.
+    """Compute the weighted cross-entropy of all answers in a packed batch.
 
-    The picture goes first, alone; the branches read its keys and values. Nothing attends to what the last layer makes
-    of the picture, so no gradient is computed for it.
+    The picture is computed first and alone; the branches read its keys and values. Nothing attends to the last layer's
+    output for the picture, so no gradient is computed for it.
     """
     image = model.model.multi_modal_projector(vision_features(model, pixels))
     embed, decoder = model.get_input_embeddings(), model.model.language_model

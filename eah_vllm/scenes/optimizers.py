@@ -1,4 +1,4 @@
-"""Which optimizer moves which weight, and the learning rate's course."""
+"""Decides which optimizer trains which weight, and how the learning rate changes."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _WEIGHT_DECAY = 0.03
 _ADAMW_SHARE = 0.25  # AdamW's learning rate as a share of Muon's
 _LAST_SHARE = 0.03  # the learning rate at the end as a share of its peak
 _MAX_NORM = 1.0
-_HIDDEN = (".layers.", "projector")  # where matrices are Muon's
+_HIDDEN = (".layers.", "projector")  # Muon trains the matrices with these in their names
 
 
 class Part(NamedTuple):
-    """Named weights that are learnt at one rate, Muon's peak."""
+    """Named weights that are trained at one learning rate, which is Muon's peak."""
 
     weights: Iterable[tuple[str, nn.Parameter]]
     rate: float
 
 
 class Optimizers:
-    """Muon for the matrices between hidden states, AdamW for embeddings, output head, norms and biases.
+    """Trains matrices between hidden states with Muon, and embeddings, output head, norms and biases with AdamW.
 
     With Muon (Jordan et al. 2024, `torch.optim.Muon`) the vision tower's loss after 3,200 pictures was 0.47, with AdamW
     alone 1.23.
 
     Args:
         parts: all weights to train.
-        steps: length of the course: linear warm-up, then a cosine.
-        warmup: steps of the warm-up.
+        steps: length of the schedule: a linear warm-up, then a cosine.
+        warmup: number of steps of the warm-up.
     """
 
     def __init__(self, parts: Iterable[Part], steps: int, warmup: int) -> None:
@@ -54,7 +54,7 @@ class Optimizers:
         )
 
     def step(self, loss: Tensor, step: int) -> None:
-        """Follows the gradient of a loss; `step` counts from 0."""
+        """Follow the gradient of a loss; `step` counts from 0."""
         cosine = 0.5 * (1 + math.cos(math.pi * step / self._steps))
         factor = min(1.0, (step + 1) / self._warmup) * (_LAST_SHARE + (1 - _LAST_SHARE) * cosine)
         groups = [group for optimizer in self._optimizers for group in optimizer.param_groups]
@@ -68,10 +68,10 @@ class Optimizers:
             optimizer.step()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """What `load_state_dict` takes."""
+        """Return the state that `load_state_dict` takes."""
         return [optimizer.state_dict() for optimizer in self._optimizers]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Goes on from a saved state of the same weights."""
+        """Go on from a saved state of the same weights."""
         for optimizer, state in zip(self._optimizers, states, strict=True):
             optimizer.load_state_dict(state)

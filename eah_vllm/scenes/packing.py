@@ -17,11 +17,11 @@ from transformers import PreTrainedTokenizerFast
 
 from eah_vllm.scenes.tokenizer import EOS_ID, IMAGE_ID, PAD_ID, image_prompt
 
-IGNORE = -100  # the label cross-entropy leaves out
+IGNORE = -100  # cross-entropy leaves this label out
 
 
 class Branch(NamedTuple):
-    """One request, the answer to learn, and how much an answer token counts in the loss."""
+    """One request, the answer to learn, and the weight of an answer token in the loss."""
 
     request: str
     answer: str
@@ -29,7 +29,7 @@ class Branch(NamedTuple):
 
 
 class PackedBatch(NamedTuple):
-    """Rows padded to one length, without the prefix they follow.
+    """Rows padded to one length, without the prefix that they follow.
 
     Attributes:
         tokens, positions, labels: int64 `[rows, length]`; labels are already shifted.
@@ -57,20 +57,20 @@ class Packer:
         self._ids: dict[str, list[int]] = {}
 
     def request_ids(self, request: str) -> list[int]:
-        """What follows the image tokens in the prompt of a request."""
+        """Return the token ids that follow the image tokens in the prompt of a request."""
         if request not in self._ids:
             ids = self._tokenizer(image_prompt(request)).input_ids
             self._ids[request] = ids[ids.index(IMAGE_ID) + 1 :]
         return self._ids[request]
 
     def answer_ids(self, answer: str) -> list[int]:
-        """An answer as the model is to write it, end of text included."""
+        """Return the token ids of an answer as the model is to write it, including the end of text."""
         if answer not in self._ids:
             self._ids[answer] = [*self._tokenizer(" " + answer, add_special_tokens=False).input_ids, EOS_ID]
         return self._ids[answer]
 
     def pack(self, rows: Sequence[Sequence[Branch]]) -> PackedBatch:
-        """One row per picture, each with all its branches."""
+        """Pack one row per picture, each with all its branches."""
         packed = [self._row(branches) for branches in rows]
         length = max(len(row[0]) for row in packed)
         fields = zip(*packed, strict=True)

@@ -1,4 +1,4 @@
-"""Training samples, made on the fly: sample `i` is always the same scene with the same texts; nothing is stored."""
+"""Training samples, made when needed: sample `i` is always the same scene with the same texts; none is stored."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from eah_vllm.scenes.world import (
 PATCH_LABELS = (*NAMES, *COLOURS, *POSITIONS)
 _MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's, as in the checkpoint's image processor
 _STD = (0.26862954, 0.26130258, 0.27577711)
-_ANSWER_WEIGHT = 3.0  # a question has one or three words to learn, a caption forty
+_ANSWER_WEIGHT = 3.0  # an answer has one to three words to learn, a caption forty
 
 
 class Sample(NamedTuple):
-    """Pixels uint8 `[96, 96, 3]`, patch labels bool `[144, labels]`, and what is asked about the picture."""
+    """Pixels uint8 `[96, 96, 3]`, patch labels bool `[144, labels]`, and the requests about the picture."""
 
     pixels: npt.NDArray[np.uint8]
     patch_labels: npt.NDArray[np.bool_]
@@ -58,9 +58,9 @@ class SceneSamples(Dataset[Sample]):
 
 
 def patch_labels(scene: Scene) -> npt.NDArray[np.bool_]:
-    """Which kinds, colours and positions each patch shows (an object counts from a twelfth of the patch's area)."""
+    """Return which kinds, colours and positions each patch shows; an object counts from a twelfth of a patch's area."""
     side, size = MODEL_SIZE // PATCH, len(scene.owner)
-    line = np.arange(size) * side // size  # patch borders may fall inside a drawn pixel: it counts where it begins
+    line = np.arange(size) * side // size  # a pixel on the border of two patches counts for the one where it begins
     patches = line[:, None] * side + line
     labels = np.zeros((IMAGE_TOKENS, len(PATCH_LABELS)), np.bool_)
     for i, thing in enumerate(scene.objects):
@@ -71,6 +71,6 @@ def patch_labels(scene: Scene) -> npt.NDArray[np.bool_]:
 
 
 def normalise(pixels: list[npt.NDArray[np.uint8]]) -> Tensor:
-    """What the image processor makes of resized pictures: float32 `[batch, 3, 96, 96]`."""
+    """Normalise resized pictures as the image processor does: float32 `[batch, 3, 96, 96]`."""
     values = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
     return (values - torch.tensor(_MEAN).view(3, 1, 1)) / torch.tensor(_STD).view(3, 1, 1)

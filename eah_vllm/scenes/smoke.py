@@ -1,4 +1,4 @@
-"""Proves the training code end to end in under two minutes: a tiny model, interrupted, resumed, saved and loaded."""
+"""Tests the training code end to end in under two minutes: a tiny model is interrupted, resumed, saved and loaded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class SmokeFailure(RuntimeError):
-    """What did not work."""
+    """The training code failed; the message says what did not work."""
 
 
 def smoke_test(out: Path | None = None, recipe: Recipe = SMOKE) -> None:
-    """Trains, interrupts, resumes, saves, loads with transformers, and asks for one caption.
+    """Train, interrupt, resume, save, load with transformers, and ask for one caption.
 
     Raises:
         SmokeFailure: resuming forgot steps, the loss did not fall, or the saved model is not the trained one.

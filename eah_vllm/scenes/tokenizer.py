@@ -30,12 +30,12 @@ CHAT_TEMPLATE = (
 
 
 def image_prompt(request: str) -> str:
-    """What the chat template makes of one image and one request, without BOS."""
+    """Return what the chat template makes of one image and one request, without BOS."""
     return f"USER: {IMAGE}\n{request} ASSISTANT:"
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the world's sentences: no word of the world is rare, and any other text still tokenizes."""
+    """Train a byte-level BPE on the world's sentences, of whose words none is rare; any other text tokenizes too."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()

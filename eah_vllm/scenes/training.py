@@ -1,6 +1,6 @@
 """Trains the built-in model from nothing: the vision tower on patch labels, then the whole model on answers.
 
-Interrupt it at any time; the same command goes on from the last saved step.
+It may be interrupted at any time; the same command goes on from the last saved step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from eah_vllm.scenes.packing import Packer
 from eah_vllm.scenes.samples import PATCH_LABELS, Sample, SceneSamples, normalise
 from eah_vllm.scenes.tokenizer import build_tokenizer
 
-_SCENES_OF_A_SEED = 1_000_000  # more than a run needs: two seeds share no scene
+_SCENES_OF_A_SEED = 1_000_000  # this is more than a run needs, so two seeds share no scene
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Recipe:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """In order."""
+        """Phases of training, in order."""
         return self.vision, self.answers
 
 
@@ -70,11 +70,11 @@ SMOKE = Recipe(
 
 
 class Trainer:
-    """The state of one training run and where it is kept.
+    """The state of one training run, and where it is kept.
 
     Args:
         out: folder of the checkpoint; `training-state.pt` lies there until the run is finished.
-        workers: processes that render scenes ahead; 0 renders in this one.
+        workers: number of processes that render scenes ahead; 0 renders in this process.
     """
 
     def __init__(self, recipe: Recipe, out: Path, workers: int = 1) -> None:
@@ -86,10 +86,10 @@ class Trainer:
         self.model: LlavaForConditionalGeneration = build_model(recipe.size, len(self._tokenizer))
         self._patch_head = nn.Linear(recipe.size.vision_hidden, len(PATCH_LABELS))
         self.losses: dict[str, list[float]] = {stage.name: [] for stage in recipe.stages}
-        self.cpu_seconds = 0.0  # of this process, not of those that render
+        self.cpu_seconds = 0.0  # of this process, without those that render
 
     def run(self, stop_after: int | None = None) -> bool:
-        """Trains to the end, or for `stop_after` more steps; true when finished and the checkpoint is written."""
+        """Train to the end, or for `stop_after` more steps; return whether it is finished and its checkpoint saved."""
         self._out.mkdir(parents=True, exist_ok=True)
         saved = torch.load(self._state_file) if self._state_file.exists() else None
         if saved:
@@ -132,7 +132,7 @@ class Trainer:
                 self._save(optimizers)
 
     def batches(self, stage: Stage, first: int, end: int) -> Iterator[list[Sample]]:
-        """The samples of steps `first` to `end`; every scene of a run is new, and other seeds have others."""
+        """Yield the samples of steps `first` to `end`; every scene of a run is new, and other seeds have others."""
         earlier = self.recipe.stages[: self.recipe.stages.index(stage)]
         before = self.recipe.seed * _SCENES_OF_A_SEED + sum(s.steps * s.batch for s in earlier)
         samples = SceneSamples(before + first * stage.batch, (end - first) * stage.batch)
@@ -166,7 +166,7 @@ class Trainer:
         }
         temporary = self._state_file.with_suffix(".tmp")
         torch.save(state, temporary)
-        temporary.replace(self._state_file)  # never a half-written state
+        temporary.replace(self._state_file)  # so the file never holds a half-written state
 
     def _curve(self) -> dict[str, list[float]]:
         return {

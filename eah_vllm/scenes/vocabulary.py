@@ -1,4 +1,4 @@
-"""Reads `world.yaml`: the colours, themes and kinds of object of the scenes world."""
+"""Reads `world.yaml`: the colours, themes and kinds of object of the world of scenes."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class Theme:
 
 
 def load_world(path: Path = _DATA_FILE) -> tuple[dict[str, RGB], dict[str, Theme], dict[str, Kind]]:
-    """Returns colours, themes and kinds.
+    """Read colours, themes and kinds of object.
 
     Raises:
-        WorldError: a name is used that is not defined, or a value is out of range.
+        WorldError: the file uses a name that is not defined, or a value is out of range.
     """
     data = yaml.safe_load(path.read_text(encoding="utf-8"))
     colours: dict[str, RGB] = {name: tuple(rgb) for name, rgb in data["colours"].items()}

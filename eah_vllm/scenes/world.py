@@ -1,6 +1,6 @@
 """Makes scenes: a picture and the truth about it, from one integer seed.
 
-No invisible objects: whatever is labelled covers at least `MIN_AREA` pixels of the model's input, differs from its
+No object is invisible: whatever is labelled covers at least `MIN_AREA` pixels of the model's input, differs from its
 background by at least `MIN_CONTRAST`, and no more than a tenth of it is covered by something else.
 """
 
@@ -35,7 +35,7 @@ _TRIES = 24
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One visible object. `area` is in pixels of the model's input, `contrast` as for MIN_CONTRAST."""
+    """One visible object. `area` is in pixels of the model's input; `contrast` is measured as for MIN_CONTRAST."""
 
     name: str
     colour: str
@@ -50,7 +50,7 @@ class Scene:
 
     Attributes:
         image: uint8 `[256, 256, 3]`.
-        owner: int8 `[256, 256]`, the index in `objects` of what is seen at a pixel, -1 for the background.
+        owner: int8 `[256, 256]`, for each pixel the index in `objects` of what is seen there, -1 for the background.
     """
 
     seed: int
@@ -65,16 +65,16 @@ class Scene:
         return frozenset(o.name for o in self.objects)
 
     def pil(self) -> Image.Image:
-        """The picture as Pillow's image."""
+        """Return the picture as a Pillow image."""
         return Image.fromarray(self.image)
 
 
 def make_scene(seed: int, partner_rate: float = TEST_PARTNER_RATE, faint_rate: float = 0.3) -> Scene:
-    """Makes the scene of a seed, the same bytes each time.
+    """Make the scene of a seed, with the same bytes each time.
 
     Args:
         seed: any non-negative integer.
-        partner_rate: chance that an anchor's partner stands beside it.
+        partner_rate: chance that an anchor's partner stands next to it.
         faint_rate: chance that an object other than the first is small and half transparent.
     """
     rng = random.Random(seed)
@@ -83,19 +83,19 @@ def make_scene(seed: int, partner_rate: float = TEST_PARTNER_RATE, faint_rate: f
     canvas = _Canvas(rng, theme)
     for i, name in enumerate(names):
         canvas.place(name, faint=i > 0 and rng.random() < faint_rate)
-    while canvas.empty:  # one colour may be too close to the background: take another
+    while canvas.empty:  # a colour may be too close to the background, so take another
         canvas.place(names[0], faint=False)
     return canvas.finish(seed, theme)
 
 
 def split_scenes(split: str, count: int, start: int = 0) -> list[Scene]:
-    """Scenes `start` to `start + count` of a split, with that split's partner rate."""
+    """Make scenes `start` to `start + count` of a split, with that split's partner rate."""
     rate = TRAIN_PARTNER_RATE if split == "train" else TEST_PARTNER_RATE
     return [make_scene(SPLIT_SEEDS[split] + i, rate) for i in range(start, start + count)]
 
 
 def model_pixels(scene: Scene) -> npt.NDArray[np.uint8]:
-    """uint8 `[96, 96, 3]`: the resize of the checkpoint's CLIP image processor (bicubic), before normalisation."""
+    """Return uint8 `[96, 96, 3]`: the bicubic resize of the checkpoint's CLIP image processor, before normalisation."""
     return np.asarray(scene.pil().resize((MODEL_SIZE, MODEL_SIZE), Image.Resampling.BICUBIC))
 
 
@@ -106,7 +106,7 @@ def _choose_names(rng: random.Random, theme_name: str, partner_rate: float) -> l
     if partner and rng.random() < partner_rate:
         names.append(partner)
     pool = [n for n in (*theme.others, *theme.anchors) if n not in names and n != partner]
-    if rng.random() < 0.08:  # now and then something from another world
+    if rng.random() < 0.08:  # sometimes an object from another theme
         pool = [n for n in NAMES if n not in names and n != partner]
     count = rng.choices([0, 1, 2, 3], [0.3, 0.4, 0.22, 0.08])[0]
     return names + rng.sample(pool, min(len(pool), count))
@@ -131,7 +131,7 @@ class _Canvas:
         return not self._placed
 
     def place(self, name: str, faint: bool) -> None:
-        """Puts an object where it can be seen; leaves it out if no such place is found."""
+        """Put an object where it can be seen; leave it out if no such place is found."""
         rng, kind = self._rng, KINDS[name]
         colour = rng.choice(kind.colours)
         for _ in range(_TRIES):
@@ -190,9 +190,10 @@ class _Canvas:
 
 @lru_cache(maxsize=1)
 def _grain() -> npt.NDArray[np.int16]:
-    """Film grain, int16 `[512, 512, 3]`, of which each scene takes a random part.
+    """Make film grain, int16 `[512, 512, 3]`, of which each scene takes a random part.
 
-    The sum of two uniform bytes, standard deviation 104: integer arithmetic only, so the same on every machine.
+    It is the sum of two uniform bytes, with a standard deviation of 104. Integer arithmetic makes it the same on every
+    machine.
     """
     grain = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (2, 2 * IMAGE_SIZE, 2 * IMAGE_SIZE, 3), np.uint8)
     summed: npt.NDArray[np.int16] = grain.sum(0, dtype=np.int16) - np.int16(255)

@@ -1,1 +1,1 @@
-"""What one worker process remembers of its requests. Imports `method`, `reuse` and plain data, never vLLM."""
+"""What one worker process remembers about its requests. It imports `method`, `reuse` and plain data, never vLLM."""

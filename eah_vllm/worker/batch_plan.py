@@ -1,4 +1,4 @@
-"""Which rows of a step's batch get EAH, and in which layers."""
+"""Plans which rows of a step's batch get EAH, and in which layers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ EAHBatch = PromptBatch[RequestState]
 
 @dataclass(frozen=True, slots=True)
 class LayerWork:
-    """What one layer does in one step."""
+    """The EAH work of one layer in one step."""
 
     whole: EAHBatch
     """Prompts of which every row is in this step."""
     cached: tuple[EAHSlice, ...]
     """Prompts whose first rows lie in the prefix cache."""
     whole_is_everything: bool
-    """The step has no row outside `whole`."""
+    """Whether the step has no row outside `whole`."""
 
 
 BatchPlan = Mapping[int, LayerWork]
@@ -36,17 +36,17 @@ def plan_batch(
     num_computed_tokens: Sequence[int],
     num_scheduled_tokens: Sequence[int],
 ) -> BatchPlan:
-    """Plan a step.
+    """Plan the EAH work of a step.
 
     Choosing a head needs every prompt row. So a prompt that is not whole in this step is not changed, in this step or
     a later one, unless the rest of it lies in the prefix cache, with a recorded head.
 
     Rows past the prompt (generated tokens, also when a preempted request computes them again) are never part of a
-    slice: the prompt's length decides, not whether the step is a prefill.
+    slice: the prompt's length decides what is a prompt row, not the kind of step.
 
     Args:
-        table: the EAH requests.
-        req_ids: requests in batch order.
+        table: the EAH requests of this worker.
+        req_ids: IDs of all requests, in batch order.
         row_starts: first row of each request in the batch.
         num_computed_tokens: tokens of each request that earlier steps, or the prefix cache, computed.
         num_scheduled_tokens: tokens of each request in this step.
@@ -79,15 +79,15 @@ def plan_batch(
 def _by_layer(slices: Sequence[EAHSlice], step_rows: int) -> BatchPlan:
     works: dict[tuple[int, ...], LayerWork] = {}
     plan = {}
-    for layer in {layer for piece in slices for layer in piece.state.settings.layers}:
-        mine = tuple(idx for idx, piece in enumerate(slices) if layer in piece.state.settings.layers)
-        if mine not in works:  # one object for all layers of equal work: what it keeps for the device is made once
-            pieces = [slices[idx] for idx in mine]
-            whole = tuple(piece for piece in pieces if piece.num_cached == 0)
+    for layer in {layer for prompt in slices for layer in prompt.state.settings.layers}:
+        mine = tuple(idx for idx, prompt in enumerate(slices) if layer in prompt.state.settings.layers)
+        if mine not in works:  # layers with equal work share one object, so what it keeps on the device is made once
+            prompts = [slices[idx] for idx in mine]
+            whole = tuple(prompt for prompt in prompts if prompt.num_cached == 0)
             works[mine] = LayerWork(
                 PromptBatch(whole),
-                tuple(piece for piece in pieces if piece.num_cached > 0),
-                sum(piece.num_rows for piece in whole) == step_rows,
+                tuple(prompt for prompt in prompts if prompt.num_cached > 0),
+                sum(prompt.num_rows for prompt in whole) == step_rows,
             )
         plan[layer] = works[mine]
     return plan

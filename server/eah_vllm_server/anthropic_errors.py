@@ -1,7 +1,7 @@
-"""ASGI middleware: errors of Anthropic's routes have Anthropic's form, whoever answers them.
+"""ASGI middleware that gives every error of Anthropic's routes the form of Anthropic's API, whoever answers it.
 
-vLLM gives that form to what its handler refuses; what is refused before (a bad body, a limit, a full queue) comes in
-OpenAI's, as on all other routes.
+vLLM gives that form only to what its handler refuses. A request that is refused before (for a bad body, a limit, a full
+queue) is answered in OpenAI's form, as on all other routes.
 """
 
 import json
@@ -14,7 +14,7 @@ PATHS = frozenset({"/v1/messages", "/v1/messages/count_tokens"})
 
 
 class AnthropicErrors:
-    """Rewrites the JSON of answers from 400 on; everything else passes untouched."""
+    """Rewrites the JSON of answers with a status of 400 or more; everything else passes untouched."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,7 +30,7 @@ class _Answer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._start: Message | None = None
-        """The start of an error, held back until its body is known."""
+        """The start of an error's answer, held back until its body is known."""
         self._body = b""
 
     async def send(self, message: Message) -> None:

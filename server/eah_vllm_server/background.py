@@ -1,4 +1,4 @@
-"""Responses that vLLM answers in the background: their report is read once they have ended, and kept beside them."""
+"""Reports on responses that vLLM answers in the background: read once a response has ended, and kept with it."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from eah_vllm.report import EAHReport
 from eah_vllm_server.reply import FetchReport
 
 ANSWERED = ("completed", "incomplete")
-"""States of a stored response that is an answer; one that was cancelled or failed gets no report."""
+"""States in which a stored response is an answer; a response that was cancelled or failed gets no report."""
 Kept = tuple[ResponsesResponse, EAHReport]
 
 
@@ -23,7 +23,7 @@ def is_answered(response: Response) -> bool:
 
 
 class BackgroundReports:
-    """Reports by response ID, as long as vLLM keeps the responses: until the server ends."""
+    """Reports by response ID, kept as long as vLLM keeps the responses: until the server ends."""
 
     def __init__(self) -> None:
         self._kept: dict[str, asyncio.Task[Kept | None]] = {}
@@ -35,22 +35,22 @@ class BackgroundReports:
 
         Args:
             serving: vLLM's handler, which runs the response and stores it.
-            response_id: of the response, which is queued or runs.
-            fetch: reads the report; None where nobody asked for one.
-            at_end: is called instead, when the response has ended and there is nothing to read.
+            response_id: ID of the response, which is queued or runs.
+            fetch: a function that reads the report; None where nobody asked for one.
+            at_end: called instead, when the response has ended and there is no report to read.
         """
         running = serving.background_tasks.get(response_id)
         following = self._when_ended(serving, response_id, running, fetch, at_end)
         self._kept[response_id] = asyncio.create_task(following)
 
     async def report(self, serving: OpenAIServingResponses, response_id: str) -> EAHReport | None:
-        """The report of an answered response, None when there is none; waits while it is being read."""
+        """Return the report of an answered response, None when there is none; wait while it is being read."""
         following = self._kept.get(response_id)
         kept = None if following is None else await asyncio.shield(following)
         if kept is None:
             return None
         response, report = kept
-        # Callers may name their responses: another one may have been stored under this ID since.
+        # Callers may choose the IDs of their responses: another response may have been stored under this ID since.
         stored = await serving.retrieve_responses(response_id, starting_after=None, stream=False)
         return report if stored is response else None
 

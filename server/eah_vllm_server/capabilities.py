@@ -13,7 +13,7 @@ from eah_vllm_server.state import EAHState
 
 
 def capabilities(state: EAHState) -> dict[str, Any]:
-    """The description, as JSON."""
+    """Return the answer to `GET /v1/eah` as JSON data: names, options with defaults and limits, engine, versions."""
     model, shape = state.model, state.model.shape
     preset = model.defaults.preset or "paper"
     return {

@@ -11,9 +11,9 @@ from eah_vllm.report import EAHReport, merge_reports
 from eah_vllm_server.metrics import EAHMetrics
 
 COUNT_SECONDS = 1.0
-"""How often counts are fetched while EAH requests come in."""
+"""Seconds between two fetches of the counts while EAH requests come in."""
 LIVENESS_SECONDS = 1.0
-"""How often an unanswered call looks whether its engine is still alive."""
+"""Seconds after which an unanswered call checks again whether its engine is still alive."""
 logger = logging.getLogger("vllm.eah")
 NOT_EVERYWHERE = (
     "EAH (eah_vllm) cannot run here: an engine of this server runs without it or with other defaults; install the same "
@@ -36,10 +36,10 @@ class ReportCollector:
         self._asking: set[asyncio.Task[list[Mapping[str, Any]]]] = set()
 
     async def check_identity(self, expected: str) -> None:
-        """Make sure that every engine runs EAH, and the same: data-parallel engines may run on several machines.
+        """Make sure that every engine runs EAH with equal settings: data-parallel engines may be on several machines.
 
         Raises:
-            RuntimeError: one does not.
+            RuntimeError: an engine does not run EAH, or runs another version or other settings of it.
         """
         try:
             found = set(await self._ask_workers("eah_identity"))
@@ -49,7 +49,7 @@ class ReportCollector:
             raise RuntimeError(f"{NOT_EVERYWHERE}: here {expected}; there {', '.join(sorted(found - {expected}))}")
 
     def expect_counts(self) -> None:
-        """Say that an EAH request went to an engine, or ended."""
+        """Note that an EAH request went to an engine, or ended, so that its counts are fetched soon."""
         self._uncounted.set()
 
     def abandon(self, tag: str) -> None:
@@ -58,7 +58,7 @@ class ReportCollector:
         self._uncounted.set()
 
     async def report(self, tag: str) -> EAHReport:
-        """What was done to the request with this tag; its workers forget it."""
+        """Fetch what was done to the request with this tag; its workers forget the report."""
         parts = await self._collect([tag])
         return merge_reports([EAHReport.from_dict(part["reports"][tag]) for part in parts if tag in part["reports"]])
 
@@ -108,5 +108,5 @@ class ReportCollector:
                 if self._engine.errored:
                     raise self._engine.dead_error
         finally:
-            call.cancel()  # nothing, if it is done
+            call.cancel()  # this does nothing to a call that is done
         return [answer for workers in call.result() for answer in workers]

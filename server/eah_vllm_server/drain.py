@@ -1,4 +1,4 @@
-"""SIGTERM: the requests under way are answered first, new ones are refused, then vLLM ends; a second one ends it now.
+"""After SIGTERM the server answers the requests under way, refuses new ones, and then ends; a second one ends it now.
 
 With `--shutdown-timeout N` vLLM asks its engine to finish, but closes its picture processing first, lets the engine
 refuse the RPC by which reports come, and with several API server processes drops their connections to the engine. So
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 DRAIN_SECONDS = 15
 """Default of `--shutdown-timeout` in `eah-vllm serve`; Kubernetes kills 30 s after SIGTERM."""
 ENGINE_SECONDS = 10
-"""For an engine that has no work left, to end; its workers alone may take five before vLLM ends them."""
+"""Time for an engine without work to end; its workers alone may take 5 s before vLLM ends them."""
 asked_to_end = threading.Event()
-"""Set once the server was told to end; one that ends without, has failed."""
+"""Set once a signal has asked the server to end; a server that ends without it has failed."""
 logger = logging.getLogger("vllm.eah")
 
 
@@ -31,7 +31,7 @@ class DrainingClient:
     """vLLM's engine client as the API server sees it, with a `shutdown` that waits for the answers under way."""
 
     def __init__(self, engine: "AsyncLLM", gate: Gate, state: State) -> None:
-        # Some routes of vLLM want its own class (`/abort_requests`); it is an abstract one, so it can be joined.
+        # Some routes of vLLM check for its own class (`/abort_requests`). It is abstract, so ours can be registered.
         type(engine).register(type(self))
         self._engine, self._gate, self._state = engine, gate, state
         self._loop = asyncio.get_running_loop()
@@ -41,7 +41,7 @@ class DrainingClient:
         return getattr(self._engine, name)
 
     def shutdown(self, timeout: float | None = None) -> None:
-        """Called by vLLM at the first signal, from a thread of its own.
+        """Drain the server and end the engine; vLLM calls this at the first signal, from a thread of its own.
 
         Args:
             timeout: `--shutdown-timeout`, in seconds; 0 ends the engine at once, and with it every request.
@@ -65,4 +65,4 @@ class DrainingClient:
 
     def _end_at_once(self) -> None:
         self._at_once.set()
-        self._state.server.force_exit = True  # uvicorn's own way to wait for nobody
+        self._state.server.force_exit = True  # this makes uvicorn wait for no connection

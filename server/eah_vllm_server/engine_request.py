@@ -1,4 +1,4 @@
-"""HTTP request -> engine request: the one place where `eah` becomes the flat options that the engine reads."""
+"""Turns an HTTP request into an engine request: only here does `eah` become the flat options that the engine reads."""
 
 import uuid
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from eah_vllm_server.schemas import EAHCompletionRequest, EAHRequest
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """What the HTTP layer knows of the engine it fronts."""
+    """What the HTTP layer knows about the engine behind it."""
 
     names: ModelNames
     shape: ModelShape
     defaults: EAHOptions
     refusal: str | None
-    """Why no request can have EAH (a reason of `eah_vllm.report`), None when they can."""
+    """The reason why no request can have EAH (one of `eah_vllm.report`), None when requests can have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,9 @@ class Asked:
     """A request that asks for EAH."""
 
     report_tag: str | None
-    """Under which the workers keep its report; None when no report was asked for."""
+    """The tag under which the workers keep its report; None when no report was asked for."""
     refusal: str | None
-    """Why it cannot have EAH at all."""
+    """The reason why the request cannot have EAH; None when it can."""
 
 
 def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:

@@ -1,4 +1,4 @@
-"""Errors that are answered before vLLM sees the request, in the form of all others."""
+"""Errors that are answered before vLLM sees the request, in the same form as vLLM's own."""
 
 from http import HTTPStatus
 
@@ -8,13 +8,13 @@ from starlette.responses import JSONResponse
 
 
 def error_response(status: HTTPStatus, message: str) -> JSONResponse:
-    """An answer like OpenAI's."""
+    """Make an error answer in the form of OpenAI's API."""
     error = {"message": message, "type": status.phrase, "param": None, "code": status.value}
     return JSONResponse({"error": error}, status)
 
 
 async def http_error(_: Request, error: Exception) -> JSONResponse:
-    """Starlette's own errors (no such path, no such method, no JSON), which vLLM leaves in another form."""
+    """Answer Starlette's own errors (unknown path or method, no JSON), to which vLLM gives another form."""
     assert isinstance(error, HTTPException)
     status, message = HTTPStatus(error.status_code), str(error.detail)
     if isinstance(error.__cause__, RecursionError):

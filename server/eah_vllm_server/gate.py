@@ -1,4 +1,4 @@
-"""At most so many requests under way in this process, and no new ones while it ends: the rest get 503, `Retry-After`.
+"""Limits the requests under way in this process, and lets no new ones in while it ends: they get 503, `Retry-After`.
 
 vLLM's own `--max-num-queued-reqs` looks at a request twice, before and after its picture is read. Of requests that
 come at once, all pass the first look, and a stream that fails the second has already been answered with 200. Here a
@@ -21,69 +21,69 @@ if TYPE_CHECKING:
     from vllm.config import SchedulerConfig
 
 RETRY_AFTER = "1"
-"""Seconds; what else a client must know of load, its load balancer does."""
+"""Seconds. A client need not know more about the load; that is its load balancer's task."""
 HEALTH = ("/health", "/ping")
 LEAST_LIMIT = 256
 ROUNDS = 4
-"""Requests under way, for each that the engine runs at once: nobody waits for more than three rounds of others."""
+"""Requests under way for each request that the engine runs at once: none waits for more than three rounds of others."""
 
 
 @cache
 def refusals() -> Counter:
-    """This process's counter; Prometheus allows one."""
+    """Return this process's counter; Prometheus allows only one of a name."""
     return Counter("eah_http_refusals", "Requests turned away unread (503) or given up (408, cut off).", ["reason"])
 
 
 def request_limit(scheduler: "SchedulerConfig") -> int:
-    """`--max-num-queued-reqs`, or a default by what the engine runs at once."""
+    """Return `--max-num-queued-reqs`, or a default in proportion to the requests that the engine runs at once."""
     if scheduler.max_num_queued_reqs is not None:
         return scheduler.max_num_queued_reqs
     return max(LEAST_LIMIT, ROUNDS * scheduler.max_num_seqs)
 
 
 class Gate:
-    """The requests under way in this process, from headers to the last byte of the answer."""
+    """Counts the requests under way in this process, each from its headers to the last byte of its answer."""
 
     def __init__(self) -> None:
         self.limit: int | None = None
         self.closed = False
-        """The server ends: nothing new."""
+        """Whether the server is ending and refuses new requests."""
         self.under_way = 0
         self._empty = asyncio.Event()
         self._empty.set()
 
     def enter(self) -> None:
-        """One more."""
+        """Count a request as under way."""
         self.under_way += 1
         self._empty.clear()
 
     def leave(self) -> None:
-        """One less."""
+        """Count a request as answered; the last one wakes those who wait for an empty gate."""
         self.under_way -= 1
         if not self.under_way:
             self._empty.set()
 
     async def wait_until_empty(self) -> None:
-        """Return when none is under way."""
+        """Return when no request is under way."""
         await self._empty.wait()
 
 
 class GateMiddleware:
-    """ASGI middleware; POSTs are what generates, so GETs (models, metrics, health) always pass."""
+    """ASGI middleware that counts and limits POSTs, which generate; of GETs only health fails, as the server ends."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
         self._gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or refuse."""
+        """Pass the request on, or refuse it with 503."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         gate, is_post = self._gate, scope["method"] == "POST"
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if gate.closed and (is_post or path in HEALTH):
-            if is_post:  # a probe is told, but has lost nothing
+            if is_post:  # a probe gets the same answer, but counts as no refused request
                 refusals().labels(reason="shutting_down").inc()
             response = _refusal("the server is shutting down; send this to another one")
             await response(scope, receive, send)
@@ -102,14 +102,14 @@ class GateMiddleware:
 
 
 def _refusal(message: str) -> Response:
-    # The connection is kept: closed under a body that is still being sent, it would take the answer along.
+    # The connection is kept open: if it were closed while the body is still being sent, the answer would be lost.
     response = error_response(HTTPStatus.SERVICE_UNAVAILABLE, message)
     response.headers["Retry-After"] = RETRY_AFTER
     return response
 
 
 def _with_retry_after(send: Send) -> Send:
-    """VLLM's own refusals (its queue limits, a dead engine) do not say when to come back."""
+    """Add `Retry-After` to vLLM's own refusals (queue limits, a dead engine), which do not say when to come back."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start" and message["status"] == 503:

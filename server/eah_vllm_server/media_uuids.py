@@ -1,8 +1,9 @@
-"""Names that clients give to their pictures.
+"""Makes the names that clients give to their pictures safe to use.
 
-vLLM uses a part's `uuid` as the key of its caches, in place of the picture's hash, for all clients alike. One could so
-name a picture like another's hash and so put its own in its place, or ask for a name alone and have another picture
-described. Here a name counts only among requests of the same `cache_salt`, and can never be a hash of content.
+vLLM uses a part's `uuid` as the key of its caches, in place of the picture's hash, for all clients alike. So a client
+could name its picture by the hash of another client's and be cached in that one's place, or ask for a name alone and
+have another client's picture described. Here a name counts only among requests of the same `cache_salt`, and can never
+be a hash of content.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from typing import Any
 
 
 def bind_uuids(request: Any) -> Any:
-    """Rewrite each part's `uuid` in a chat or responses request, not yet validated, in place; returns the request."""
+    """Rewrite each part's `uuid` in place, in a chat or responses request not yet validated, and return the request."""
     if isinstance(request, dict):
         salt = request.get("cache_salt")
         for part in _parts(request.get("messages")) + _parts(request.get("input")):
@@ -22,7 +23,7 @@ def bind_uuids(request: Any) -> Any:
 
 
 def _parts(messages: Any) -> list[dict[str, Any]]:
-    """Content parts of messages, or of lists of messages as a batch has them."""
+    """Return the content parts of messages, or of lists of messages, as a batch has them."""
     if not isinstance(messages, list):
         return []
     parts: list[dict[str, Any]] = []

@@ -6,7 +6,7 @@ from prometheus_client import Counter
 
 
 class EAHMetrics:
-    """Counts of EAH requests; one object a process, as Prometheus collectors must be."""
+    """Counts EAH requests; a process may have only one such object, because of Prometheus."""
 
     def __init__(self) -> None:
         self._requests = Counter("eah_requests", "Requests that asked for EAH, by what became of it.", ["outcome"])
@@ -15,15 +15,15 @@ class EAHMetrics:
         )
 
     def count_requests(self, outcome: str, number: int = 1) -> None:
-        """`outcome` is "applied", "refused" (400) or a reason of `eah_vllm.report`."""
+        """Count requests by `outcome`: "applied", "refused" (400) or a reason of `eah_vllm.report`."""
         self._requests.labels(outcome=outcome).inc(number)
 
     def count_source_head(self, layer: int, head: int, number: int) -> None:
-        """One more broadcast of `head` in `layer`."""
+        """Count `number` more broadcasts of source head `head` in `layer`."""
         self._source_heads.labels(layer=str(layer), head=str(head)).inc(number)
 
 
 @cache
 def metrics() -> EAHMetrics:
-    """This process's counters."""
+    """Return this process's counters."""
     return EAHMetrics()

@@ -1,7 +1,7 @@
-"""EAH's names in places where nobody reads them.
+"""Refuses requests that name EAH in places where nothing reads it.
 
 vLLM ignores fields that it does not know, so a request that asks for EAH in the wrong place would be answered without
-EAH and without a word. Every route of ours refuses it instead and says where the name belongs.
+EAH and without a word about it. Every route of ours refuses it instead and says where the name belongs.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ NOT_SCANNED = frozenset({
     "tools", "functions", "tool_choice", "function_call",
     "response_format", "structured_outputs", "text", "output_config", "json_schema", "schema",
 })  # fmt: skip
-"""What a user writes for the model, and schemas of the user's own: there these names may mean anything."""
+"""Fields with text for the model or with a user's own schemas, in which these names may mean anything."""
 
 
 def refuse_misplaced(fields: Any) -> Any:
-    """Refuse a request body, not yet validated, that names EAH where it is not read; returns any other as it is."""
+    """Refuse a body, not yet validated, that names EAH where nothing reads it; return any other body unchanged."""
     if isinstance(fields, dict):
         for path in _misplaced(fields):
             raise refusal(OptionError(_spelled(path), _advice(path)))
@@ -28,7 +28,7 @@ def refuse_misplaced(fields: Any) -> Any:
 
 
 def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Where EAH is named wrongly, in objects within objects; lists hold messages, tools and the like."""
+    """Return the paths at which EAH is named wrongly, in nested objects; lists hold messages, tools and so on."""
     found: list[tuple[str, ...]] = []
     unseen: list[tuple[tuple[str, ...], dict[str, Any]]] = [((), fields)]
     while unseen and not found:
@@ -36,7 +36,7 @@ def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
         for name, value in inside.items():
             path = (*above, name)
             if not above and name in (WIRE_NAME, XARGS):
-                continue  # in its place; checked by whoever reads it
+                continue  # this name is in its place; whoever reads it checks it
             if _is_ours(name) or (name == XARGS and EXTRA_BODY in above):
                 found.append(path)
             elif isinstance(value, dict) and name not in NOT_SCANNED:
@@ -50,7 +50,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _spelled(path: tuple[str, ...]) -> str:
-    """The path as an error shows it, without the megabyte that somebody may have sent as a name."""
+    """Return the path as an error shows it; a name that is a megabyte long is shortened."""
     return ".".join(name if len(name) <= 100 else shown(name) for name in path[-4:])
 
 

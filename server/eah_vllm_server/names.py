@@ -1,4 +1,4 @@
-"""Names of models: those that are served, and the alias of each that switches EAH on."""
+"""Names of models: the names that are served, and for each of them an alias that switches EAH on."""
 
 import json
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ ALIAS_SUFFIX = ":eah"
 
 @dataclass(frozen=True, slots=True)
 class ModelNames:
-    """What `model` may say; adapters come and go while the server runs, so nothing is remembered here."""
+    """The names that a request's `model` may be; adapters come and go while the server runs, so none is cached here."""
 
     serving: OpenAIServingModels
 
     def base(self) -> list[str]:
-        """Names of the model itself, first the one that replies carry."""
+        """Names of the model itself; replies carry the first one."""
         return [path.name for path in self.serving.base_model_paths]
 
     def exact(self) -> list[str]:
@@ -28,24 +28,24 @@ class ModelNames:
         return [*self.base(), *self.serving.lora_requests]
 
     def aliases(self) -> list[str]:
-        """The alias of each name, without those that are a served name themselves."""
+        """The alias of each name, except an alias that is itself a served name."""
         exact = dict.fromkeys(self.exact())
         return [name + ALIAS_SUFFIX for name in exact if name + ALIAS_SUFFIX not in exact]
 
     def resolve(self, asked: str | None) -> tuple[str | None, bool]:
-        """The name that vLLM knows, and whether `asked` is its alias; a served name is never an alias."""
+        """Return the name that vLLM knows, and whether `asked` is an alias of it; a served name is never an alias."""
         if asked is None or not asked.endswith(ALIAS_SUFFIX) or asked in self.exact():
             return asked, False
         return asked.removesuffix(ALIAS_SUFFIX), True
 
     def cards(self, listed: list[ModelCard]) -> list[ModelCard]:
-        """`/v1/models`: what vLLM lists, and the aliases."""
+        """Return the cards of `/v1/models`: those that vLLM lists, and one for each alias."""
         cards = {card.id: card for card in listed}
         aliases = [name for name in self.aliases() if name.removesuffix(ALIAS_SUFFIX) in cards]
         return listed + [cards[name.removesuffix(ALIAS_SUFFIX)].model_copy(update={"id": name}) for name in aliases]
 
     def explain(self, response: Response, asked: str | None) -> Response:
-        """The same response; a 404 for a name says which names and aliases there are."""
+        """Return the same response, but let a 404 for an unknown name say which names and aliases there are."""
         if response.status_code != 404 or asked is None or not isinstance(response, JSONResponse):
             return response
         body = json.loads(bytes(response.body))
@@ -62,7 +62,7 @@ class ModelNames:
         return alias.removesuffix(ALIAS_SUFFIX) in self.base()
 
     def _meant(self, asked: str) -> list[str]:
-        """Names that differ from `asked` in case or in the suffix alone."""
+        """Return the names that differ from `asked` only in case or in the suffix."""
         name = asked.casefold()
         stem = name.rpartition(":")[0]
         alike = {name, stem, stem + ALIAS_SUFFIX}

@@ -1,4 +1,4 @@
-"""A route of vLLM that generates text but takes no EAH: it refuses `eah` instead of ignoring it as an unknown field."""
+"""Routes of vLLM that take no EAH: they refuse `eah` instead of ignoring it as an unknown field."""
 
 from typing import Annotated, Any
 
@@ -29,7 +29,7 @@ RefusedField = Annotated[None, BeforeValidator(_refuse)]
 
 
 class CheckedCountTokensRequest(AnthropicCountTokensRequest):
-    """`POST /v1/messages/count_tokens`."""
+    """Body of `POST /v1/messages/count_tokens`."""
 
     _check_blocks = model_validator(mode="before")(check_blocks)
 
@@ -37,7 +37,7 @@ class CheckedCountTokensRequest(AnthropicCountTokensRequest):
 
 
 class NoEAHBatchRequest(BatchChatCompletionRequest):
-    """`POST /v1/chat/completions/batch`."""
+    """Body of `POST /v1/chat/completions/batch`; it has no field `eah`."""
 
     eah: RefusedField = None
 
@@ -47,11 +47,11 @@ class NoEAHBatchRequest(BatchChatCompletionRequest):
 
 @router.post("/v1/messages/count_tokens", dependencies=[Depends(validate_json_request)])
 async def count_tokens_of_messages(request: CheckedCountTokensRequest, raw_request: Request) -> Any:
-    """VLLM's count of the tokens of Anthropic-style messages."""
+    """Count the tokens of Anthropic-style messages."""
     return await count_tokens(request, raw_request)
 
 
 @router.post("/v1/chat/completions/batch", dependencies=[Depends(validate_json_request)])
 async def batch(request: NoEAHBatchRequest, raw_request: Request) -> Any:
-    """VLLM's batched chat completions."""
+    """Answer several chats in one request; EAH is not offered here."""
     return await create_batch_chat_completion(request, raw_request)

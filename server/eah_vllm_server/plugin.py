@@ -19,14 +19,14 @@ logger = logging.getLogger("vllm.eah")
 
 
 class EAHEndpointPlugin:
-    """vLLM's `EndpointPlugin` protocol."""
+    """Implements vLLM's `EndpointPlugin` protocol."""
 
     name = "eah"
     required_tasks: tuple[Any, ...] | None = ("generate",)
 
     def attach_router(self, app: FastAPI) -> None:
-        """Register the routes; those of a core path replace the core route."""
-        # What fails while vLLM imports a plugin it only logs, and serves without it: so nothing of vLLM above.
+        """Register the routes; a route with the path of one of vLLM's replaces it."""
+        # If importing a plugin fails, vLLM only logs that and serves without it, so this file imports no vLLM above.
         check(NAMES)
         from eah_vllm_server import other_routes, routes
         from eah_vllm_server.gate import Gate, GateMiddleware
@@ -38,7 +38,7 @@ class EAHEndpointPlugin:
         app.include_router(other_routes.router)
         limits = app.state.http_limits = read_limits(app.state.args)
         app.state.gate = Gate()
-        # The last one added is the first to see a request: who has no key takes no place.
+        # The middleware that is added last sees a request first, so a client without a key takes no place in the queue.
         if limits.hardening:
             app.add_middleware(SlowClientsMiddleware)
         app.add_middleware(GateMiddleware, gate=app.state.gate)
@@ -48,7 +48,7 @@ class EAHEndpointPlugin:
             logger.warning("EAH: eah_http.hardening is false: clients are limited as by vLLM alone.")
 
     async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:
-        """Called once the engine is up."""
+        """Prepare what the routes need of the engine; vLLM calls this once the engine is up."""
         from vllm.v1.engine.async_llm import AsyncLLM
 
         from eah_vllm.engine.config import engine_facts, identity
@@ -77,6 +77,6 @@ class EAHEndpointPlugin:
         if state.eah.model.refusal is None:
             await collector.check_identity(identity(vllm_config))
             state.eah.counting = asyncio.create_task(collector.keep_counting())
-        if state.http_limits.hardening:  # else vLLM's own --max-num-queued-reqs alone, and no limit by default
+        if state.http_limits.hardening:  # otherwise only vLLM's own --max-num-queued-reqs holds, by default no limit
             state.gate.limit = request_limit(vllm_config.scheduler_config)
         state.engine_client = DrainingClient(engine_client, state.gate, state)

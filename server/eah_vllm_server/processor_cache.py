@@ -1,4 +1,4 @@
-"""Makes every request carry its pictures to the engine, so that a request that never got there harms no other one.
+"""Makes every request carry its pictures to the engine, so that a request that never arrives there harms no other one.
 
 vLLM keeps processed pictures in the engine and only their names in the HTTP process: a picture whose name is known is
 sent as a name. A request that is refused after its picture was processed, or whose client leaves, has put a name there
@@ -20,6 +20,6 @@ if TYPE_CHECKING:
 
 
 def send_pictures_each_time(renderer: "BaseRenderer[Any]") -> None:
-    """Replace a cache of names by one of pictures, of the same size (`--mm-processor-cache-gb`); others stay."""
+    """Replace a cache of names by one of pictures, of equal size (`--mm-processor-cache-gb`); keep any other cache."""
     if isinstance(renderer.mm_processor_cache, LruKeyReplicatedSenderCache):
         renderer._mm_processor_cache = MultiModalProcessorOnlyCache(renderer.model_config)

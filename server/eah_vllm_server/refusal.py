@@ -7,6 +7,9 @@ from eah_vllm_server.metrics import metrics
 
 
 def refusal(error: OptionError) -> VLLMValidationError:
-    """Count a refused request; vLLM answers its own error with 400 and the field's name, pydantic would wrap ours."""
+    """Count a refused request and return vLLM's error for it, which vLLM answers with 400 and the field's name.
+
+    Pydantic would wrap our own error.
+    """
     metrics().count_requests("refused")
     return VLLMValidationError(str(error), parameter=error.field)

@@ -1,4 +1,4 @@
-"""What is done to vLLM's reply: a report goes into the JSON object, or into the last chunk of a stream."""
+"""Adds a report to vLLM's reply: to the JSON object, or to the last chunk of a stream."""
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -13,7 +13,7 @@ FetchReportIfAny = Callable[[], Awaitable[EAHReport | None]]
 
 
 def when_over(response: Response, then: Callable[[], None]) -> Response:
-    """The same response; `then` is called at its end, which of a stream comes later, or never if it never starts."""
+    """Return the same response; call `then` at its end: for a stream later, or never if the stream never starts."""
     if isinstance(response, StreamingResponse):
         response.body_iterator = _then(response.body_iterator, then)
     else:
@@ -30,7 +30,7 @@ async def _then(events: AsyncIterable[Any], then: Callable[[], None]) -> AsyncIt
 
 
 def with_body(response: Response, body: dict[str, Any]) -> Response:
-    """The same response with another JSON object in it."""
+    """Return the same response with another JSON object as its body."""
     headers = {
         name: value for name, value in response.headers.items() if name not in ("content-length", "content-type")
     }
@@ -38,7 +38,7 @@ def with_body(response: Response, body: dict[str, Any]) -> Response:
 
 
 async def add_report(response: Response, fetch: FetchReportIfAny, abandon: Callable[[], None]) -> Response:
-    """The same response with `eah`; `abandon` is called where nobody gets the report: errors, broken streams."""
+    """Return the response with `eah` in it; call `abandon` if no client gets the report: an error, a broken stream."""
     if isinstance(response, StreamingResponse):
         response.body_iterator = _add_to_stream(response.body_iterator, fetch, abandon)
         return response
@@ -54,10 +54,10 @@ async def add_report(response: Response, fetch: FetchReportIfAny, abandon: Calla
 async def _add_to_stream(
     events: AsyncIterable[Any], fetch: FetchReportIfAny, abandon: Callable[[], None]
 ) -> AsyncIterator[str]:
-    """Only events that may be the last are held back, so tokens are not delayed.
+    """Add the report to the last event of a stream; only events that may be the last are held back, so no token waits.
 
-    Of messages it is `message_delta`, which says once, after the last token, what holds of the whole message: the
-    `message_stop` that follows is made anew by Anthropic's client library, and would lose the report.
+    In `/v1/messages` the report goes into `message_delta`, the one event after the last token that describes the whole
+    message: Anthropic's client library rebuilds the `message_stop` that follows, and would lose the report.
     """
     held: str | None = None
     fetched = False

@@ -1,4 +1,4 @@
-"""The routes that replace vLLM's of the same path, and `/v1/eah`."""
+"""The routes that replace vLLM's routes of the same path, and `/v1/eah`."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -85,30 +85,30 @@ async def _refused(reason: str) -> EAHReport:
 
 
 def _nothing() -> None:
-    """Nobody waits for the end of this response."""
+    """Do nothing at the end of a response, where nobody waits for it."""
 
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
 async def chat_completions(request: EAHChatCompletionRequest, raw_request: Request) -> Any:
-    """VLLM's chat completions with `eah`."""
+    """Answer a chat; the field `eah` switches EAH on."""
     return await _serve(request, raw_request, create_chat_completion)
 
 
 @router.post("/v1/completions", dependencies=[Depends(validate_json_request)])
 async def completions(request: EAHCompletionRequest, raw_request: Request) -> Any:
-    """VLLM's completions; the alias is answered as the plain model, and `eah` is refused."""
+    """Complete a prompt of text, without EAH: the alias answers as the plain model does, and `eah` is refused."""
     return await _serve(request, raw_request, create_completion)
 
 
 @router.post("/v1/responses", dependencies=[Depends(validate_json_request)])
 async def responses(request: EAHResponsesRequest, raw_request: Request) -> Any:
-    """VLLM's responses with `eah`."""
+    """Create a response in OpenAI's Responses API; the field `eah` switches EAH on."""
     return await _serve(request, raw_request, create_responses)
 
 
 @router.post("/v1/messages", dependencies=[Depends(validate_json_request)])
 async def messages(request: EAHMessagesRequest, raw_request: Request) -> Any:
-    """VLLM's Anthropic-style messages with `eah`."""
+    """Answer Anthropic-style messages; the field `eah` switches EAH on."""
     return await _serve(request, raw_request, create_messages)
 
 
@@ -116,7 +116,7 @@ async def messages(request: EAHMessagesRequest, raw_request: Request) -> Any:
 async def stored_response(
     response_id: str, raw_request: Request, starting_after: int | None = None, stream: bool | None = False
 ) -> Any:
-    """VLLM's stored responses, with the report of one that was answered in the background."""
+    """Return a stored response; one that was answered in the background carries its report in `eah`."""
     response = await retrieve_responses(response_id, raw_request, starting_after, stream)
     state: EAHState = raw_request.app.state.eah
     serving = raw_request.app.state.openai_serving_responses
@@ -127,7 +127,7 @@ async def stored_response(
 
 @router.get("/v1/models")
 async def models(raw_request: Request) -> Any:
-    """VLLM's model list, and an alias that switches EAH on for every name."""
+    """List the models, and for each name an alias that switches EAH on."""
     listed = await raw_request.app.state.openai_serving_models.show_available_models()
     cards = raw_request.app.state.eah.model.names.cards(listed.data)
     return JSONResponse(listed.model_copy(update={"data": cards}).model_dump())
@@ -135,5 +135,5 @@ async def models(raw_request: Request) -> Any:
 
 @router.get("/v1/eah")
 async def describe(raw_request: Request) -> Any:
-    """What EAH can do on this server."""
+    """Describe what EAH can do on this server."""
     return JSONResponse(capabilities(raw_request.app.state.eah))

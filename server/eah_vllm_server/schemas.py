@@ -32,7 +32,11 @@ MAX_LENGTH_PENALTY = 50
 
 
 def _refuse_huge_numbers(fields: Any) -> Any:
-    """Integers travel to the engine in 64 bits; vLLM answers 500 to some that do not fit (`top_k`), and to 1 / 0."""
+    """Refuse numbers that vLLM answers with 500.
+
+    These are integers that do not fit into the 64 bits in which they travel to the engine (`top_k`), and penalties of
+    length for which it divides by 0.
+    """
     for name, value in fields.items() if isinstance(fields, dict) else ():
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             raise VLLMValidationError(f"{name} does not fit into 64 bits: {shown(value)}", parameter=name)
@@ -57,7 +61,7 @@ def _refuse_for_text(value: Any) -> Any:
 
 
 class EAHChatCompletionRequest(ChatCompletionRequest):
-    """`POST /v1/chat/completions`."""
+    """Body of `POST /v1/chat/completions`."""
 
     eah: EAHField = None
 
@@ -67,7 +71,7 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 
 
 class EAHCompletionRequest(CompletionRequest):
-    """`POST /v1/completions`, whose prompts are texts or token ids."""
+    """Body of `POST /v1/completions`, whose prompts are texts or token ids."""
 
     eah: Annotated[Literal[False] | None, BeforeValidator(_refuse_for_text)] = None
 
@@ -76,7 +80,7 @@ class EAHCompletionRequest(CompletionRequest):
 
 
 class EAHResponsesRequest(ResponsesRequest):
-    """`POST /v1/responses`."""
+    """Body of `POST /v1/responses`."""
 
     eah: EAHField = None
 
@@ -86,7 +90,7 @@ class EAHResponsesRequest(ResponsesRequest):
 
 
 class EAHMessagesRequest(AnthropicMessagesRequest):
-    """`POST /v1/messages`, Anthropic's form of a chat."""
+    """Body of `POST /v1/messages`, Anthropic's form of a chat."""
 
     eah: EAHField = None
 

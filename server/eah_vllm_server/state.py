@@ -19,12 +19,12 @@ from eah_vllm_server.names import ModelNames
 
 @dataclass(slots=True)
 class EAHState:
-    """`app.state.eah`."""
+    """What our routes share; it is kept as `app.state.eah`."""
 
     model: ServedModel
     collector: ReportCollector
     engine: Mapping[str, Any]
-    """The engine's EAH settings, and what limits EAH there."""
+    """EAH settings of the engine, and what limits EAH there."""
     runner: str
     """Model runner of the engine, "V1" or "V2"."""
     background: BackgroundReports = field(default_factory=BackgroundReports)
@@ -32,7 +32,7 @@ class EAHState:
 
 
 def served_model(vllm_config: VllmConfig, names: ModelNames) -> ServedModel:
-    """What of an engine's configuration the HTTP layer needs."""
+    """Return what the HTTP layer needs from an engine's configuration."""
     refusal = None
     if is_disabled():
         refusal = DISABLED

@@ -1,4 +1,4 @@
-"""Everything that the HTTP layer uses of vLLM; `python -m eah_vllm_server.vllm_names` checks the installed one."""
+"""Every name of vLLM that the HTTP layer uses; `python -m eah_vllm_server.vllm_names` checks the installed vLLM."""
 
 from eah_vllm.contract.check import main
 from eah_vllm.contract.name import Name
@@ -176,7 +176,7 @@ EDGE = (  # hardening/
          fields="messages cache_salt"),
 )
 
-PARTS = (  # media/content_parts.py, media/checked_renderer.py, media/processor_cache.py, media/anthropic_blocks.py
+PARTS = (  # content_parts.py, checked_renderer.py, anthropic_blocks.py in hardening/media/; processor_cache.py
     Name("vllm.entrypoints.launchers.api_server.app_state", "init_app_state", "every route renders through one object",
          code="state.online_renderer = OnlineRenderer("),
     Name("vllm.renderers.online_renderer", "OnlineRenderer", "content parts", fields="renderer"),

@@ -1,1 +1,1 @@
-"""Asks a server every question, and keeps the answers."""
+"""Asks a server every question of a task, and keeps the answers."""

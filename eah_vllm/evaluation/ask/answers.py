@@ -1,4 +1,4 @@
-"""The answers of a run, one JSON line each: what is there is never asked again, whatever ended the run before."""
+"""The answers of a run, one JSON line each. A kept answer is never asked for again, whatever ended the run before."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ class AnswerFile:
     """`answers.jsonl` and `run.json` in a folder.
 
     Args:
-        folder: made if need be.
-        run: what makes two runs the same (task, model, seed); kept in `run.json` and compared when the folder has one.
+        folder: the folder; it is made if it does not exist.
+        run: what makes two runs the same (task, model, seed). It is kept in `run.json`, and compared with one that is
+           there already.
 
     Raises:
         RunError: the folder belongs to another run, or a line in the middle of the file cannot be read.
@@ -36,14 +37,14 @@ class AnswerFile:
         self._file = self.path.open("ab")
 
     def add(self, setting: str, question: str, answer: Answer) -> None:
-        """Keep one answer: on disk before it counts."""
+        """Keep one answer; it is written to the file before it counts."""
         line = json.dumps({"setting": setting, "question": question, **asdict(answer)}, ensure_ascii=False)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
         self.by_setting.setdefault(setting, {})[question] = answer
 
     def close(self) -> None:
-        """Make sure that the disk has all of it."""
+        """Write everything to the disk and close the file."""
         os.fsync(self._file.fileno())
         self._file.close()
 

@@ -1,4 +1,4 @@
-"""Asks every question under every setting: interleaved, some at a time, patient with a server that is away."""
+"""Asks every question under every setting, interleaved and several at a time, and waits for a server that is away."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from eah_vllm.evaluation.ask.setting import Setting
 from eah_vllm.evaluation.task import Answer, Question, Task
 
 RETRIED = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
-"""Away, too busy, or ill: it may answer later. (A time-out is a connection error.)"""
+"""Errors of a server that is away, too busy or broken and may answer later. (A time-out is a connection error.)"""
 LONGEST_PAUSE = 10.0
 
 
@@ -29,15 +29,15 @@ class AskError(RuntimeError):
 
 @dataclass(frozen=True)
 class Server:
-    """Whom to ask.
+    """The server that is asked.
 
     Attributes:
-        base_url: with the version, for example `http://127.0.0.1:8000/v1`.
-        model: served name.
-        api_key: as the server wants it.
+        base_url: address with the API's version, for example `http://127.0.0.1:8000/v1`.
+        model: served name of the model.
+        api_key: key that the server asks for.
         concurrency: requests in flight at once.
         patience: seconds for which one question is asked again while the server is away.
-        timeout: seconds for one answer.
+        timeout: longest time for one answer, in seconds.
         end_token_id: the token that ends a text, for settings with `end_bias`.
     """
 
@@ -50,7 +50,7 @@ class Server:
     end_token_id: int | None = None
 
     def client(self) -> openai.AsyncOpenAI:
-        """A client that leaves trying again to us."""
+        """Make a client that does not try again by itself, since `ask_all` does."""
         return openai.AsyncOpenAI(base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout)
 
 
@@ -63,14 +63,14 @@ def ask_all(
     title: str = "",
     groups: Sequence[str] | None = None,
 ) -> None:
-    """Ask what has no answer yet. Question after question, each under all settings, so that they meet the same weather.
+    """Ask whatever has no answer yet, each question under all settings in turn, so that all meet the same conditions.
 
     Args:
-        server: whom to ask.
-        task: its questions.
-        settings: how to ask; a random head is asked once for each draw.
-        answers: what was answered before; what is answered now is added.
-        title: of the progress bar.
+        server: the server to ask.
+        task: the task whose questions are asked.
+        settings: the settings to ask under; a random head is asked for once for each draw.
+        answers: the answers kept so far; new ones are added.
+        title: title of the progress bar.
         groups: ask only these groups of questions.
 
     Raises:
@@ -92,7 +92,7 @@ async def _ask_open(
     async with server.client() as client:
 
         async def work() -> None:
-            for question, setting in todo:  # one iterator for all workers: each takes the next one
+            for question, setting in todo:  # all workers share one iterator, and each takes the next item
                 answers.add(setting.name, question.id, await _ask(client, server, task, question, setting))
                 bar.update()
 
@@ -134,7 +134,7 @@ async def _ask(client: openai.AsyncOpenAI, server: Server, task: Task, question:
             raise AskError(f"question {question.id!r} under {setting.name!r} is refused: {error}") from error
         else:
             return _answer(reply, question, setting, time.monotonic() - started)
-    raise AssertionError  # for mypy, which does not know that counting has no end
+    raise AssertionError  # mypy does not know that counting has no end
 
 
 def _answer(reply: Any, question: Question, setting: Setting, seconds: float) -> Answer:

@@ -1,4 +1,4 @@
-"""Asks what a setting is compared with, beyond EAH off: every fixed head in turn."""
+"""Asks under every fixed head in turn: controls with which a setting is compared, in addition to EAH off."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 def ask_fixed_heads(
     server: Server, task: Task, settings: Sequence[Setting], answers: AnswerFile, out: Path
 ) -> list[Setting]:
-    """Ask with every head of the layer, one for all pictures; the settings asked.
+    """Ask with every head of the layer as the fixed head of all pictures, and return these settings.
 
     They are asked for captions only, where the task has captions. A server that does not say how many heads its model
     has (`GET /v1/eah`) is not asked.

@@ -1,4 +1,4 @@
-"""What the server says of itself, kept with the run: versions, the model's layers and heads, what `on` means there."""
+"""The server's description of itself, kept with the run: versions, layers and heads, and what `on` means there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ FILE = "server.json"
 
 
 def server_facts(server: Server, out: Path) -> dict[str, Any]:
-    """`GET /v1/eah`; what a run before kept where the server is away, nothing for a server without such a page."""
+    """Return the answer to `GET /v1/eah`, or what an earlier run kept if the server is away.
+
+    It is empty for a server without such a route.
+    """
     kept = out / FILE
     headers = {"Authorization": f"Bearer {server.api_key}"}
     try:

@@ -1,4 +1,4 @@
-"""One way of asking: EAH off, EAH with some options, another model name, or captions that end sooner."""
+"""Settings, each one way of asking: EAH off, EAH with some options, another model, captions that end sooner."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True)
 class Setting:
-    """How every question of a run is asked once.
+    """A setting: how each question of a run is asked once.
 
     Attributes:
-        name: its canonical spelling, which stands in tables and in the answers file.
+        name: the canonical spelling, which is used in tables and in the answers file.
         eah: options of the request's `eah` field; None leaves the field out.
-        model: served model name to ask instead of the run's.
-        end_bias: added to the logit of the end-of-text token (`logit_bias`).
+        model: name of a served model to ask instead of the run's model.
+        end_bias: bias that is added to the logit of the end-of-text token (`logit_bias`).
     """
 
     name: str
@@ -43,27 +43,27 @@ class Setting:
 
     @property
     def lets_eah_choose(self) -> bool:
-        """Whether EAH is on and its source head is the one with most vision sinks: what controls are for."""
+        """Whether EAH is on and takes the head with most vision sinks; such settings are compared with controls."""
         return self.eah is not None and self.eah.get("head", "auto") == "auto"
 
     @property
     def fixed_head(self) -> int | None:
-        """The head that is used whatever the sinks are; None where a rule chooses."""
+        """The head that is always used, whatever the sinks are; None where a rule chooses."""
         head = (self.eah or {}).get("head")
         return head if isinstance(head, int) else None
 
     @property
     def asked(self) -> tuple[Setting, ...]:
-        """What is asked for its row: itself, or several draws where its head is random and no draw is named."""
+        """The settings that are asked for its row: itself, or several draws if its head is random without a seed."""
         if self.eah is None or self.eah.get("head") != "random" or "seed" in self.eah:
             return (self,)
         return tuple(make_setting({**self.eah, "seed": n}, self.model, self.end_bias) for n in range(DRAWS))
 
     def extra_body(self, end_token_id: int | None) -> dict[str, Any]:
-        """What is added to the body of a chat completion.
+        """Return what is added to the body of a chat completion.
 
         Raises:
-            SettingError: a bias on the end of text, and no token to put it on.
+            SettingError: the setting has a bias on the end of text, and no token is known to put it on.
         """
         body: dict[str, Any] = {}
         if self.eah is not None:
@@ -75,7 +75,7 @@ class Setting:
         return body
 
     def control(self, head: str | int) -> Setting:
-        """The same with another rule for the source head, or with a fixed head, which no threshold can change."""
+        """Return the setting with another rule for the head, or with a fixed head, which no threshold can change."""
         kept = {
             name: value
             for name, value in (self.eah or {}).items()
@@ -85,7 +85,7 @@ class Setting:
 
 
 def make_setting(eah: Mapping[str, Any] | None, model: str | None = None, end_bias: float = 0.0) -> Setting:
-    """A setting under its canonical name, so that two spellings of one setting are one."""
+    """Make a setting with its canonical name, so that two spellings of one setting are the same setting."""
     parts = [f"{key}={_spell(value)}" for key, value in sorted((eah or {}).items())]
     if not parts and (eah is not None or model is None):
         parts = [OFF if eah is None else "on"]
@@ -101,7 +101,7 @@ def parse_setting(text: str) -> Setting:
     switch EAH by name.
 
     Raises:
-        SettingError: it cannot be read, or names an option that EAH does not have.
+        SettingError: the text cannot be read, or names an option that EAH does not have.
     """
     fields: dict[str, Any] = {}
     switch = None
@@ -128,12 +128,12 @@ def parse_setting(text: str) -> Setting:
 
 
 def controls(settings: Sequence[Setting]) -> list[Setting]:
-    """Another rule for the head in place of EAH's, for each setting that lets EAH choose."""
+    """Return, for each setting that lets EAH choose, the settings with another rule for the head."""
     return _controls(settings, CONTROL_HEADS)
 
 
 def fixed_heads(settings: Sequence[Setting], num_heads: int) -> list[Setting]:
-    """Every fixed head in turn, for each setting that lets EAH choose: these bound what any choice can do."""
+    """Return every fixed head in turn, for each setting that lets EAH choose: they bound what any choice can do."""
     return _controls(settings, range(num_heads))
 
 

@@ -1,1 +1,1 @@
-"""From answers to figures with intervals."""
+"""Turns answers into figures with intervals."""

@@ -1,4 +1,4 @@
-"""CHAIR (arXiv 1809.02156) as counts per caption, whoever finds the objects."""
+"""CHAIR (arXiv 1809.02156) as counts per caption, independent of the scorer that finds the objects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ReadCaption:
 
 
 def tally_captions(captions: Mapping[str, ReadCaption]) -> Tally:
-    """Counts of captions, by unit.
+    """Count captions and their objects, by unit.
 
     CHAIRs: captions with an absent object. CHAIRi: absent mentions of all mentions. recall: objects of the ground truth
     that are named, over all captions; coverage: the same share averaged over captions.

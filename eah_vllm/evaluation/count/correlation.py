@@ -1,4 +1,4 @@
-"""Correlation with bootstrap intervals: Spearman's, and the point-biserial one of a figure with yes or no."""
+"""Correlations with bootstrap intervals: Spearman's, and the point-biserial one of a figure with yes or no."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ class Correlation:
 
 
 def spearman(x: Values, y: Values, *, seed: int = 0) -> Correlation | None:
-    """Rank correlation; ties share the mean of their ranks. None where x or y is the same everywhere."""
+    """Compute the rank correlation; ties share the mean of their ranks. None where x or y is the same everywhere."""
     weights = _draws(len(x), seed)
     return _of(x, y, weights, _ranks(x, weights), _ranks(y, weights))
 
 
 def partial_spearman(x: Values, y: Values, given: Values, *, seed: int = 0) -> Correlation | None:
-    """Rank correlation of what `given` does not explain: each side's ranks less their straight line through its ranks.
+    """Compute the rank correlation of what `given` does not explain.
+
+    From the ranks of each side, their straight line through the ranks of `given` is subtracted.
 
     None where any of the three is the same everywhere.
     """
@@ -39,21 +41,21 @@ def partial_spearman(x: Values, y: Values, given: Values, *, seed: int = 0) -> C
 
 
 def point_biserial(x: Values, yes: Values, *, seed: int = 0) -> Correlation | None:
-    """Correlation of a figure with 0 or 1, which is Pearson's. None where either is the same everywhere."""
+    """Compute the correlation of a figure with 0 or 1, which is Pearson's. None where either is the same everywhere."""
     weights = _draws(len(x), seed)
     return _of(x, yes, weights, np.broadcast_to(x, weights.shape), np.broadcast_to(yes, weights.shape))
 
 
 def _draws(count: int, seed: int) -> Values:
-    """`[1 + RESAMPLES, count]`: how often each item is drawn; the first row is the sample itself."""
+    """Return `[1 + RESAMPLES, count]`, how often each item is drawn; the first row is the sample itself."""
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     return np.concatenate([np.ones((1, count)), drawn])
 
 
 def _ranks(values: Values, weights: Values) -> Values:
-    """`[resamples, count]`: the rank, from 1, of each item in each resample; ties share the mean of theirs.
+    """Return `[resamples, count]`, the rank from 1 of each item in each resample; ties share the mean of their ranks.
 
-    Taken anew in each resample: the sample's own ranks would hide what a resample's ties do.
+    Ranks are taken anew in each resample, because the sample's own ranks would hide what a resample's ties do.
     """
     levels, level_of = np.unique(values, return_inverse=True)
     count = weights @ np.eye(len(levels))[level_of]  # `[resamples, levels]`
@@ -72,7 +74,7 @@ def _sums(values: Values) -> Values:
 
 
 def _of(x: Values, y: Values, weights: Values, a: Values, b: Values) -> Correlation | None:
-    """Pearson's coefficient of `a` and `b` in each resample; None where `x` or `y` is the same everywhere."""
+    """Compute Pearson's coefficient of `a` and `b` in each resample; None where `x` or `y` is the same everywhere."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     a, b = _centred(a, weights), _centred(b, weights)

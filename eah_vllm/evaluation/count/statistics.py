@@ -1,4 +1,4 @@
-"""Figures with intervals: paired bootstrap over pictures, spread over splits."""
+"""Figures with intervals, by a paired bootstrap over pictures, and their spread over splits."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Interval:
 
     @property
     def holds_zero(self) -> bool:
-        """Whether the interval holds 0: no difference was seen."""
+        """Whether the interval holds 0, which means that no difference was seen."""
         return self.low <= 0.0 <= self.high
 
 
 def measure(tally: Tally, metric: Metric) -> float | None:
-    """A metric over all units; None where nothing is to be divided by."""
+    """Compute a metric over all units; None where the divisor is 0."""
     value = float(_ratios(tally, metric, np.ones((1, len(tally.units))))[0])
     return None if np.isnan(value) else value
 
 
 def interval(tally: Tally, metric: Metric, *, seed: int = 0) -> Interval | None:
-    """A metric with its percentile-bootstrap interval over units."""
+    """Compute a metric with its percentile-bootstrap interval over units."""
     value = measure(tally, metric)
     if value is None:
         return None
@@ -44,7 +44,7 @@ def interval(tally: Tally, metric: Metric, *, seed: int = 0) -> Interval | None:
 
 
 def difference(before: Tally, after: Tally, metric: Metric, *, seed: int = 0) -> Interval | None:
-    """`after - before` with its paired interval: each resample draws the same units for both.
+    """Compute `after - before` with its paired interval: each resample draws the same units for both.
 
     Units that only one side has are left out.
     """
@@ -58,28 +58,31 @@ def difference(before: Tally, after: Tally, metric: Metric, *, seed: int = 0) ->
 
 
 def spread(tally: Tally, metric: Metric) -> tuple[float, float] | None:
-    """Mean and standard deviation of a metric over `SPLITS` splits of the units, dealt in turn; None with too few."""
+    """Return the mean and standard deviation of a metric over `SPLITS` splits of the units; None with too few units."""
     parts = [measure(only(tally, tally.units[first::SPLITS]), metric) for first in range(SPLITS)]
     values = [part for part in parts if part is not None]
     return (float(np.mean(values)), float(np.std(values, ddof=1))) if len(values) == SPLITS else None
 
 
 def changes(before: Tally, after: Tally) -> tuple[int, int]:
-    """Captions that lose all their hallucinations, and that get their first; yes/no: wrong answers fewer, and more."""
+    """Count captions that lose all their hallucinations, and that get their first.
+
+    For yes/no questions these are the wrong answers that became fewer, and more.
+    """
     common = [unit for unit in before.units if unit in set(after.units)]
     delta = only(after, common).wrong - only(before, common).wrong
     return int(-delta[delta < 0].sum()), int(delta[delta > 0].sum())
 
 
 def only(tally: Tally, units: list[str] | tuple[str, ...]) -> Tally:
-    """A tally of some of its units."""
+    """Return the tally of some of its units."""
     row_of = {unit: row for row, unit in enumerate(tally.units)}
     rows = [row_of[unit] for unit in units]
     return Tally(tuple(units), tally.columns, tally.counts[rows], tally.metrics, tally.wrong[rows])
 
 
 def mean_of(tallies: Sequence[Tally]) -> Tally:
-    """The counts of several draws, averaged for each unit that all of them have.
+    """Average the counts of several draws, for each unit that all draws have.
 
     A bootstrap over its units draws each picture with all its draws, so its interval is that of the mean over draws.
     """
@@ -95,7 +98,7 @@ def mean_of(tallies: Sequence[Tally]) -> Tally:
 
 @lru_cache(maxsize=4)
 def _draws(units: int, seed: int) -> npt.NDArray[np.float64]:
-    """`[RESAMPLES, units]`: how often each unit is drawn."""
+    """Return `[RESAMPLES, units]`, how often each unit is drawn."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES).astype(np.float64)
 

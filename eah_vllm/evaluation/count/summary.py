@@ -1,4 +1,4 @@
-"""What a run found: one row per setting, each beside the first, with intervals."""
+"""The summary of a run: one row per setting, each compared with the first, with intervals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_DIFFERENCE = "no difference seen"
 
 
 def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> list[dict[str, Any]]:
-    """One row per setting; the first is the one that the others are compared with.
+    """Return one row per setting; the others are compared with the first.
 
     A row has the metrics of the task's main part by name (percent, `words` apart), `n` units, `mended` and `spoiled`
     captions or answers, `ci95` (95 % interval of each metric), `difference` (against the first row, paired), `spread`
@@ -52,20 +52,20 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
 
 
 def _endings(task: Task, draws: Sequence[Mapping[str, Answer]]) -> dict[str, int]:
-    """How many captions, of all draws, the limit of tokens has cut, and of how many the server does not say."""
+    """Count the captions, of all draws, that the limit of tokens has cut, and those where the server does not say."""
     captions = [question.id for question in task.questions() if question.group == "caption"]
     reasons = [given[idx].finish_reason for given in draws for idx in captions if idx in given]
     return {"cut": reasons.count("length"), "finish_unknown": reasons.count(None)}
 
 
 def rivals_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
-    """Names of the controls of a setting that were run: other rules for the head, and captions that end sooner."""
+    """Return the names of a setting's controls that were run: other rules for the head, captions that end sooner."""
     controls = [setting.control(head) for head in CONTROL_HEADS]
     return [s.name for s in settings if s in controls or (s.end_bias and s.eah is None)]
 
 
 def fixed_heads_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
-    """Names of the settings that were run with one fixed head in place of a setting's choice."""
+    """Return the names of the settings that were run with one fixed head in place of a setting's choice."""
     return [s.name for s in settings if s.fixed_head is not None and s == setting.control(s.fixed_head)]
 
 
@@ -122,7 +122,7 @@ def _difference(before: Tally, after: Tally, metric: Metric) -> dict[str, Any] |
 def _length_matched(
     task: Task, before: Mapping[str, Answer], draws: Sequence[Mapping[str, Answer]]
 ) -> dict[str, Any] | None:
-    """Figures of the setting and of the first one, each pair of captions cut to as many words as the shorter has."""
+    """Compute both settings' figures with each pair of captions cut to as many words as the shorter one has."""
     pairs = [_cut(task, before, after) for after in draws]
     if not all(first for first, _ in pairs):
         return None

@@ -1,4 +1,4 @@
-"""The report's first sentences: what EAH did to the main figure, and which controls do as well."""
+"""Writes the report's first sentences: what EAH did to the main figure, and which controls do as well."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _NAMES = {"chairs": "CHAIRs", "f1": "F1"}
 
 
 def verdict(rows: Sequence[Row], settings: Sequence[Setting], main: str = "chairs") -> str:
-    """What EAH did to the main figure, and whether a control does as well.
+    """Say what EAH did to the main figure, and whether a control does as well.
 
     Args:
-        rows: as from `summarize`.
-        settings: the same settings.
-        main: the metric: `chairs`, lower is better, or one of which more is better.
+        rows: the rows that `summarize` returned.
+        settings: the settings of these rows.
+        main: the main metric: `chairs`, of which lower is better, or one of which higher is better.
     """
     by_name = {row["setting"]: row for row in rows}
     best = _best(by_name, settings, main)
@@ -45,14 +45,14 @@ def _sign(main: str) -> int:
 
 
 def _best(by_name: Mapping[str, Row], settings: Sequence[Setting], main: str) -> Setting | None:
-    """The best of the settings that let EAH choose; of those with a fixed head where none does."""
+    """Return the best of the settings that let EAH choose, or of those with a fixed head if there are none."""
     asked = [s for s in settings[1:] if s.eah is not None and not s.end_bias and by_name[s.name].get(main) is not None]
     chosen = [s for s in asked if s.lets_eah_choose] or [s for s in asked if s.fixed_head is not None]
     return min(chosen, key=lambda s: _sign(main) * by_name[s.name][main], default=None)
 
 
 def _named(row: Row, main: str) -> str:
-    """A control by its name, a random head with the spread of its draws."""
+    """Name a control; a random head has the spread of its draws with it."""
     draws = row.get("draws")
     if not draws:
         return str(row["setting"])
@@ -66,7 +66,7 @@ def _points(change: Mapping[str, Any]) -> str:
 
 
 def _against_random(row: Row, main: str) -> str:
-    """How much better than the mean over draws of a random head the chosen head is, pictures paired."""
+    """Say how much better the chosen head is than the mean over draws of a random head, paired by picture."""
     found = [change for name, change in row.get("against", {}).items() if "head=random" in name and main in change]
     if not found:
         return ""

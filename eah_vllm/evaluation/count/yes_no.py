@@ -1,4 +1,4 @@
-"""POPE's questions (arXiv 2305.10355) as counts per picture, whoever asks them."""
+"""POPE's questions (arXiv 2305.10355) as counts per picture, independent of who asks them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,23 @@ METRICS = (
 
 
 def says_no(answer: str) -> bool:
-    """POPE's own rule: an answer is "no" when its first sentence has the word "no" or "not", else "yes".
+    """Apply POPE's own rule: an answer is "no" when its first sentence has the word "no" or "not", else "yes".
 
-    As `evaluate.py` of github.com/AoiDragon/POPE: the text up to the first full stop, commas dropped, split at spaces.
+    As in `evaluate.py` of github.com/AoiDragon/POPE, the sentence is the text up to the first full stop, without commas
+    and split at spaces.
     """
     words = answer.split(".")[0].replace(",", "").split(" ")
     return "No" in words or "not" in words or "no" in words
 
 
 def strict_answer(answer: str) -> str | None:
-    """Yes or no where the answer begins with it, else None: a second look at what the rule above decides."""
+    """Return yes or no if the answer begins with it, else None; this is a check of what the rule above decides."""
     found = re.match(r"\W*(yes|no)\b", answer, re.IGNORECASE)
     return found[1].lower() if found else None
 
 
 def tally_yes_no(answers: Iterable[tuple[str, bool, str]]) -> Tally:
-    """Counts by unit of (unit, whether yes is right, answer)."""
+    """Count answers by unit; an answer is given as (unit, whether yes is right, answer)."""
     rows: dict[str, list[int]] = {}
     for unit, yes_is_right, answer in answers:
         said_yes = not says_no(answer)

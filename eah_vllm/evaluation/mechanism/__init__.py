@@ -1,1 +1,1 @@
-"""The paper's first claim on the built-in model: sinks in its attention maps against hallucination."""
+"""Tests the paper's first claim on the built-in model: vision sinks in attention maps against hallucination."""

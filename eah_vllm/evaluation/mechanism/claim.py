@@ -30,12 +30,12 @@ NO_CORRELATION = NO_DIFFERENCE.replace("difference", "correlation")
 
 
 def measure(task: ScenesTask, seen: Seen, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """Sinks per layer and head, and their correlation with hallucination.
+    """Count sinks per layer and head, and correlate them with hallucination.
 
     Args:
-        task: whose scenes were looked at.
-        seen: as from `look`.
-        thresholds: absolute values by name.
+        task: the task whose scenes were looked at.
+        seen: what `look` returned.
+        thresholds: absolute vision-sink thresholds by name.
     """
     units = list(seen.captions)
     captions = [q for q in task.questions() if q.group == "caption" and q.unit in seen.captions]
@@ -69,14 +69,14 @@ def measure(task: ScenesTask, seen: Seen, thresholds: Mapping[str, float]) -> di
 def _correlations(
     density: npt.NDArray[np.float64], column: Mapping[str, npt.NDArray[np.float64]]
 ) -> dict[str, list[dict[str, Any] | None]]:
-    """Per layer; None where every picture has the same density. `density` is `[pictures, layers]`."""
+    """Correlate per layer; None where every picture has the same density. `density` is `[pictures, layers]`."""
     named = column["mentions"] > 0
     chairi = column["absent"][named] / column["mentions"][named]
     objects = column["present"][named]
     by_layer = density.T
     return {
         "spearman": [_told(spearman(one[named], chairi)) for one in by_layer],
-        # Pictures with more objects have longer captions, and may have more sinks: the number of objects held fixed.
+        # Pictures with more objects have longer captions, and may have more sinks, so this holds the number fixed.
         "spearman_given_objects": [_told(partial_spearman(one[named], chairi, objects)) for one in by_layer],
         "point_biserial": [_told(point_biserial(one, column["hallucinated"])) for one in by_layer],
     }
@@ -90,7 +90,7 @@ def _told(found: Correlation | None) -> dict[str, Any] | None:
 
 
 def told(found: Sequence[Mapping[str, Any]]) -> str:
-    """What the rank correlations with CHAIRi say of the paper's claim, threshold by threshold."""
+    """Say what the rank correlations with CHAIRi mean for the paper's claim, threshold by threshold."""
     parts = []
     for one in found:
         by_layer = one["correlation"]["densest head"]["spearman"]
@@ -105,7 +105,7 @@ def told(found: Sequence[Mapping[str, Any]]) -> str:
 
 
 def kept_captions(path: Path, task: ScenesTask) -> Mapping[str, str]:
-    """Captions under EAH off in a run's `answers.jsonl`, by unit; of other scenes there may be more."""
+    """Read the captions under EAH off from a run's `answers.jsonl`, by unit; it may also hold other scenes'."""
     units = {question.id: question.unit for question in task.questions() if question.group == "caption"}
     found = {}
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -117,7 +117,7 @@ def kept_captions(path: Path, task: ScenesTask) -> Mapping[str, str]:
 
 def thresholds_of(model_path: Path, prompt_tokens: int, relative: Sequence[float], absolute: Sequence[float]
                   ) -> dict[str, float]:  # fmt: skip
-    """Absolute thresholds by name, the checkpoint's own default first."""
+    """Return absolute thresholds by name, the checkpoint's own default first."""
     default = json.loads((model_path / "config.json").read_text(encoding="utf-8")).get("eah", {})
     if "relative_threshold" in default:
         relative = [default["relative_threshold"], *relative]
@@ -126,7 +126,7 @@ def thresholds_of(model_path: Path, prompt_tokens: int, relative: Sequence[float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write `mechanism.json`; the exit status."""
+    """Write `mechanism.json` and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m eah_vllm.evaluation.mechanism", description=__doc__)
     parser.add_argument("--model", type=Path, default=MODEL_PATH, help="checkpoint (default: the built-in one)")
     parser.add_argument("--n", type=int, default=200)

@@ -1,4 +1,4 @@
-"""What the built-in model's heads look at: whole attention maps in Hugging Face, reduced to image columns."""
+"""What the built-in model's heads attend to: whole attention maps from Hugging Face, reduced to image columns."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Seen:
     """What the model did with some pictures.
 
     Attributes:
-        received: float32 `[pictures, layers, heads, image tokens]`, mean attention received from later rows.
-        captions: greedy, without EAH, by unit.
-        prompt_tokens: S.
+        received: float32 `[pictures, layers, heads, image tokens]`, mean attention that each receives from later rows.
+        captions: greedy captions without EAH, by unit.
+        prompt_tokens: S, the number of tokens of every prompt.
     """
 
     received: Tensor
@@ -37,12 +37,12 @@ class Seen:
 
 
 def look(model_path: Path, units: Sequence[str], captions: Mapping[str, str]) -> Seen:
-    """Run the caption prompt of each scene with whole attention maps; write the captions that are not given.
+    """Run the caption prompt of each scene with whole attention maps; generate the captions that are not given.
 
     Args:
         model_path: a checkpoint of the built-in model's kind.
         units: seeds of scenes.
-        captions: by unit, where they are known.
+        captions: captions by unit, where they are known.
     """
     model = LlavaForConditionalGeneration.from_pretrained(
         model_path, dtype=torch.float32, attn_implementation={"text_config": "eager", "vision_config": "sdpa"}
@@ -64,11 +64,11 @@ def look(model_path: Path, units: Sequence[str], captions: Mapping[str, str]) ->
 
 
 def image_columns(maps: Tensor, columns: Tensor) -> Tensor:
-    """Mean attention that image tokens receive from later rows, the diagonal left out.
+    """Compute the mean attention that image tokens receive from later rows, without the diagonal.
 
     Args:
-        maps: `[pictures, heads, S, S]`, post-softmax.
-        columns: int64 `[image tokens]`.
+        maps: `[pictures, heads, S, S]`, attention maps after the softmax.
+        columns: int64 `[image tokens]`, their positions in the prompt.
 
     Returns:
         `[pictures, heads, image tokens]`.

@@ -1,1 +1,1 @@
-"""The figures as one HTML page with plots."""
+"""Writes the figures as one HTML page with plots."""

@@ -1,4 +1,4 @@
-"""Example pictures of the report, by a rule that leaves nobody a choice."""
+"""Example pictures of the report, drawn by a fixed rule, so that nobody can pick them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LARGEST_SIDE = 480
 _SEED = 0
 
 Segments = Sequence[tuple[str, bool]]
-"""Pieces of a text, and whether each is marked."""
+"""Parts of a text, and whether each is marked."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """Two answers to one question; `question` is empty for captions. None: whether it is right does not apply."""
+    """Two answers to one question, which is empty for captions. None means that right or wrong does not apply."""
 
     question: str
     before: Segments
@@ -34,7 +34,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture, what became of it, and what was said of it."""
+    """A picture, whether it was mended or spoiled, and the answers about it."""
 
     unit: str
     kind: str
@@ -44,17 +44,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """The examples, and how many there were to draw from."""
+    """The examples, and the number of pictures that they were drawn from."""
 
     shown: Sequence[Example]
     counts: Mapping[str, int]
 
 
 def draw_examples(task: Task, before: Mapping[str, Answer], after: Mapping[str, Answer]) -> Examples:
-    """Pictures drawn by a fixed seed among those mended, spoiled and neither, `SHOWN` of each, ten in all.
+    """Draw pictures by a fixed seed from those mended, spoiled and neither, `SHOWN` of each, ten in all.
 
-    A kind that has too few is filled up from `other`, and that one from the others. Mended and spoiled are the task's
-    own words: fewer or more wrong answers to its main part.
+    A kind that has too few is filled up from `other`, and that one from the others. Mended and spoiled mean fewer or
+    more wrong answers to the task's main part.
     """
     questions = [q for q in task.questions() if q.id in before and q.id in after]
     main, tally = next(iter(task.tallies({q.id: before[q.id] for q in questions}).items()))
@@ -87,7 +87,7 @@ def _example(
         pairs = [[task.captions({q.id: given[q.id]})[unit].strip() for given in (before, after)] for q in captions]
         said = [Said("", _marked(task, unit, first), _marked(task, unit, second)) for first, second in pairs]
     else:
-        # Yes/no questions: what changed, or else one question that stands for all.
+        # Of yes/no questions, those whose answer changed are shown, or else one that stands for all.
         changed = [q for q in questions if before[q.id].text.strip() != after[q.id].text.strip()]
         said = [
             Said(
@@ -107,16 +107,16 @@ def _right(task: Task, question: Question, answer: Answer) -> bool:
 
 
 def _marked(task: Task, unit: str, text: str) -> Segments:
-    pieces: list[tuple[str, bool]] = []
+    parts: list[tuple[str, bool]] = []
     at = 0
     for start, end in sorted(task.hallucinated_words(unit, text)):
-        pieces += [(text[at:start], False), (text[start:end], True)]
+        parts += [(text[at:start], False), (text[start:end], True)]
         at = end
-    return [piece for piece in [*pieces, (text[at:], False)] if piece[0]]
+    return [part for part in [*parts, (text[at:], False)] if part[0]]
 
 
 def _data_url(image: bytes, media_type: str) -> str:
-    """The picture itself, or a smaller copy of a large one: the page holds ten."""
+    """Return the picture itself, or a smaller copy of a large one, because the page holds ten."""
     with Image.open(io.BytesIO(image)) as picture:
         if max(picture.size) > LARGEST_SIDE:
             picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))

@@ -1,4 +1,4 @@
-"""The report's plots of `sweep.json` and `mechanism.json`."""
+"""Makes the report's plots of `sweep.json` and `mechanism.json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eah_vllm.evaluation.report.tables import TITLES, signed
 
 
 def sweep_plot(sweep: Mapping[str, Any]) -> Plot:
-    """Difference from off by layer and threshold, on the choosing half; dropped cells are struck through."""
+    """Plot the difference from off by layer and threshold, on the choosing half; dropped cells are struck through."""
     metric, better = TITLES.get(sweep["metric"], sweep["metric"]), -1 if sweep["lower_is_better"] else 1
     placed = {(cell["layer"], cell["column"]): cell for cell in sweep["cells"]}
     values = [cell["difference"]["value"] for cell in sweep["cells"] if cell["difference"]]
@@ -30,7 +30,7 @@ def sweep_plot(sweep: Mapping[str, Any]) -> Plot:
 
 
 def mechanism_plots(mechanism: Mapping[str, Any]) -> tuple[Plot, list[Plot]]:
-    """Vision sinks per layer and head at the first threshold; and for each threshold correlation with hallucination."""
+    """Plot sinks per layer and head at the first threshold, and correlations with hallucination for each threshold."""
     tokens, first = mechanism["image_tokens"], mechanism["thresholds"][0]
     largest = max(max(heads) for heads in first["sinks"]) or 1.0
     sinks = [[Cell(-count / largest, f"{count:.0f}") for count in heads] for heads in first["sinks"]]
@@ -43,7 +43,7 @@ def mechanism_plots(mechanism: Mapping[str, Any]) -> tuple[Plot, list[Plot]]:
     }
     ends = [abs(end) for series in by_threshold.values() for values in series.values() for one in values if one
             for end in one]  # fmt: skip
-    reach = 1.05 * max(ends, default=1.0)  # one scale for all, so that thresholds can be compared
+    reach = 1.05 * max(ends, default=1.0)  # all plots have one scale, so that thresholds can be compared
     return heat_map("sinks", told, sinks, layers, heads, "layer", "head"), [
         intervals(
             f"correlation-{name.replace('/', '-')}",

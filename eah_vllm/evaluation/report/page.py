@@ -1,4 +1,4 @@
-"""`report.html`: what a run found, as one page that needs no network and no script, and its plots as PNG files."""
+"""Writes `report.html`, the results of a run as one page without network or script, and its plots as PNG files."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def write_report(
     """Write `report.html`, with what `sweep.json` and `mechanism.json` of the same folder hold, and the plots' PNGs.
 
     Args:
-        server: whom the run asked; told its versions, if it still answers.
-        task: for pictures and captions.
-        settings: of the run, the first the one that others are compared with.
-        answers: of the run.
-        rows: as from `summarize`.
-        told: as from `verdict`.
+        server: the server that the run asked; the page names its versions, if it still answers.
+        task: the task, for its pictures and captions.
+        settings: the settings of the run; the others are compared with the first.
+        answers: the answers of the run.
+        rows: the rows that `summarize` returned.
+        told: the sentences that `verdict` returned.
         out: the run's folder.
     """
     letters = tables.letters(settings)
@@ -88,7 +88,7 @@ def write_report(
 
 
 def compared_setting(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Setting | None:
-    """The setting that stands beside the first in examples: EAH's best with a head that it chose, as in the verdict."""
+    """Return the setting that examples compare with the first: the best one that lets EAH choose, as in the verdict."""
     by_kind = [[s for s in settings[1:] if tables.kind(s) == kind] for kind in ("eah", "fixed")]
     others = by_kind[0] or by_kind[1] or list(settings[1:])
     main, sign = ("chairs", 1) if _has_captions(rows) else ("f1", -1)
@@ -113,7 +113,7 @@ def _named(setting: Setting, letters: Mapping[str, str]) -> dict[str, str]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Heading and meaning of the main table's columns."""
+    """Return heading and meaning of the main table's columns."""
     columns = [(tables.TITLES.get(name, name), tables.MEANINGS.get(name, "")) for name in _shown(rows)]
     if _has_captions(rows):
         columns.insert(1, ("CHAIRs, equal length", "each pair of captions cut to as many words as the shorter has"))
@@ -137,7 +137,7 @@ def _has_captions(rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _parts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One table per metric of yes/no questions: settings down, parts across."""
+    """Make one table per metric of yes/no questions, with settings as rows and parts as columns."""
     names = list(rows[0]["parts"])
     return [
         {
@@ -155,7 +155,7 @@ def _parts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _details(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every metric of every setting: value, interval, spread over the splits."""
+    """Make the table of every metric of every setting: value, interval, spread over the splits."""
     found = []
     for row in rows:
         for name in tables.metric_names([row]):
@@ -195,7 +195,7 @@ def _trade_offs(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) 
 def _drawn(plots: Sequence[Plot], png: Path, legend: str = "") -> list[Markup]:
     if plots:
         write_png(plots, png, legend)
-    return [Markup(svg(plot)) for plot in plots]  # texts in it were escaped by matplotlib
+    return [Markup(svg(plot)) for plot in plots]  # matplotlib has escaped the texts in it
 
 
 def _legend(settings: Sequence[Setting]) -> str:

@@ -1,4 +1,4 @@
-"""The trade-off plot: hallucination against what it is paid with, one point per setting."""
+"""The trade-off plot: hallucination against its price, for example lost recall, with one point per setting."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from eah_vllm.evaluation.report.plots import Colours, Plot
 SIZE = (4.7, 3.7)
 _MARKERS = {"off": "o", "eah": "o", "control": "s", "fixed": "^", "length": "D"}
 _AROUND = ((7, 5), (-7, 5), (7, -6), (-7, -6), (0, 9), (0, -10), (12, 0), (-12, 0))
-"""Where a letter may stand, in points from its marker."""
+"""Places where a letter may stand, in points from its marker."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One setting: value, lower and upper end of the interval on either axis."""
+    """One setting: on either axis the value, and the lower and upper end of its interval."""
 
     letter: str
     kind: str
@@ -27,7 +27,7 @@ class Point:
 
 
 def trade_off(name: str, points: Sequence[Point], x_label: str, y_label: str) -> Plot:
-    """One point per setting with the intervals of both figures as bars."""
+    """Plot one point per setting, with the intervals of both figures as bars."""
 
     def draw(axes: Axes, colours: Colours) -> None:
         axes.grid(color=colours["rule"], linewidth=0.6)
@@ -53,14 +53,14 @@ def trade_off(name: str, points: Sequence[Point], x_label: str, y_label: str) ->
 
 
 def _letter_places(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """For each letter the place, of those around its marker, that is farthest from all markers and earlier letters."""
+    """Return for each letter the place around its marker that is farthest from all markers and earlier letters."""
     spots = list(zip(_in_points([p.x for p in points], SIZE[0]), _in_points([p.y for p in points], SIZE[1]),
                      strict=True))  # fmt: skip
     taken = list(spots)
     places: list[tuple[float, float]] = []
     for x, y in spots:
         free = [min(hypot(x + dx - a, y + dy - b) for a, b in taken) for dx, dy in _AROUND]
-        # As good as free is free: the usual place, above to the right, comes first.
+        # From 8 points on a place counts as free, so that the usual place, above to the right, comes first.
         place = _AROUND[max(range(len(_AROUND)), key=lambda i: min(free[i], 8.0))]
         places.append(place)
         taken.append((x + place[0], y + place[1]))
@@ -68,6 +68,6 @@ def _letter_places(points: Sequence[Point]) -> list[tuple[float, float]]:
 
 
 def _in_points(values: Sequence[tuple[float, float, float]], inches: float) -> list[float]:
-    """About where values will stand on the page: the axes take some three quarters of the figure."""
+    """Return about where values will stand on the page, in points: the axes take some three quarters of the figure."""
     low, high = min(value[1] for value in values), max(value[2] for value in values)
     return [0.75 * 72 * inches * (value[0] - low) / ((high - low) or 1) for value in values]

@@ -1,4 +1,4 @@
-"""Plots in the page's own colours: SVG that follows light and dark through CSS variables, and PNG files beside it."""
+"""Plots in the page's own colours: as SVG, which follows light and dark through CSS variables, and as PNG files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ PAPER: Colours = {
 }  # fmt: skip
 """The colours of PNG files, by role."""
 _STAND_INS: Colours = {role: f"#0000{number + 1:02x}" for number, role in enumerate(PAPER)}
-"""What is drawn in SVG, and then replaced by `var(--role)`: matplotlib cannot write a CSS variable itself."""
+"""Colours that are drawn in SVG and then replaced by `var(--role)`, since matplotlib cannot write a CSS variable."""
 PIXELS = 98
-"""Of the page, for an inch of a plot: its 9 points become about 12 pixels."""
+"""Pixels of the page for an inch of a plot, so that text of 9 points is about 12 pixels high."""
 _STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "axes.spines.top": False,
@@ -36,13 +36,13 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawing, to be made in any colours.
+    """A drawing that can be made in any colours.
 
     Attributes:
-        name: of the PNG file, without suffix.
-        told: what it shows, for those who cannot see it.
+        name: name of the PNG file, without suffix.
+        told: description for those who cannot see the plot.
         size: width and height in inches of 72 points.
-        draw: puts it on empty axes.
+        draw: function that draws it on empty axes.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a heat map: its shade in -1..1 (below 0 is better), what is written in it, and how it is drawn."""
+    """One cell of a heat map: its shade in -1..1 (below 0 is better), its text, and how it is drawn."""
 
     shade: float
     text: str
@@ -62,14 +62,14 @@ class Cell:
 
 
 def svg(plot: Plot) -> str:
-    """An `<svg>` element whose colours are CSS variables of the page."""
+    """Return an `<svg>` element whose colours are CSS variables of the page."""
     buffer = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": plot.name}):
         _figure([plot], _STAND_INS).savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<g id="[^"]*"', "<g", text)  # would repeat from plot to plot
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same ids would occur in several plots
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
     for role, stand_in in _STAND_INS.items():
         text = text.replace(stand_in, f"var(--{role})")
@@ -79,7 +79,7 @@ def svg(plot: Plot) -> str:
 
 
 def write_png(plots: Sequence[Plot], path: Path, legend: str = "") -> None:
-    """The same plots side by side, on white, with a legend below that the page has elsewhere."""
+    """Write the plots side by side, on white, with the legend below them that the page shows elsewhere."""
     with matplotlib.rc_context(_STYLE):
         figure = _figure(plots, PAPER)
         if legend:
@@ -105,7 +105,7 @@ def heat_map(
     name: str, told: str, cells: Sequence[Sequence[Cell | None]], rows: Sequence[str], columns: Sequence[str],
     row_label: str, column_label: str,
 ) -> Plot:  # fmt: skip
-    """Rectangles shaded by hue and opacity, so that they read on white and on black; None leaves a place empty."""
+    """Draw rectangles shaded by hue and opacity, readable on white and on black; None leaves a place empty."""
 
     def draw(axes: Axes, colours: Colours) -> None:
         for y, line in enumerate(cells):
@@ -144,7 +144,7 @@ def intervals(
     name: str, told: str, series: Mapping[str, Sequence[tuple[float, float, float] | None]], rows: Sequence[str],
     row_label: str, x_label: str, reach: float,
 ) -> Plot:  # fmt: skip
-    """Values with their intervals, a line per row and series, from -`reach` to `reach`; None leaves a place empty."""
+    """Draw values with intervals, a line per row and series, from -`reach` to `reach`; None leaves a place empty."""
 
     def draw(axes: Axes, colours: Colours) -> None:
         axes.axvline(0, color=colours["muted"], linewidth=0.8)

@@ -1,4 +1,4 @@
-"""The report's tables: figures as they are printed, each with its difference and what may be said of it."""
+"""The report's tables: figures as they are printed, each with its difference and what may be concluded from it."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ IN_DETAILS_ONLY = ("coverage", "precision")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure as it is printed: its value, the line below it, and how the line is to be taken."""
+    """A figure as it is printed: its value, the line below it, and what that line means."""
 
     value: str
     below: str = ""
     taken: str = ""
-    """`better`, `worse`, `changed`, `none` (no difference seen), or nothing."""
+    """`better`, `worse`, `changed`, `none` (no difference seen), or empty."""
     draws: str = ""
-    """How many draws the value is the mean of, and the smallest and largest of them."""
+    """The number of draws of which the value is the mean, and the smallest and largest of them."""
 
 
 def letters(settings: Sequence[Setting]) -> dict[str, str]:
-    """A letter for each setting, by name, under which tables, plots and examples show it."""
+    """Return a letter for each setting, by name, under which tables, plots and examples show it."""
     return {setting.name: _letter(number) for number, setting in enumerate(settings)}
 
 
 def kind(setting: Setting) -> str:
-    """What a setting is in plots: `off`, `eah`, `control` (of the head), `fixed` (head) or `length` (control)."""
+    """Return a setting's kind in plots: `off`, `eah`, `control` (of the head), `fixed` (head), `length` (control)."""
     if setting.end_bias:
         return "length"
     if setting.eah is None and setting.model is None:
@@ -61,7 +61,7 @@ def kind(setting: Setting) -> str:
 
 
 def spoken(setting: Setting) -> str:
-    """A setting as a person would say it."""
+    """Describe a setting as a person would."""
     said = []
     for name, value in (setting.eah or {}).items():
         if name == "relative_threshold":
@@ -83,12 +83,12 @@ def spoken(setting: Setting) -> str:
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
-    """Metrics that any row has a figure of, in the task's order."""
+    """Return the metrics of which any row has a figure, in the task's order."""
     return list(dict.fromkeys(name for row in rows for name in row["ci95"]))
 
 
 def figure(row: Row, name: str, *, baseline: bool) -> Figure:
-    """A metric of a row: the baseline with its own interval, others with the difference from it."""
+    """Format a metric of a row: the baseline with its own interval, others with the difference from it."""
     value = row.get(name)
     if value is None:
         return Figure(NOTHING)
@@ -99,7 +99,7 @@ def figure(row: Row, name: str, *, baseline: bool) -> Figure:
 
 
 def over_draws(row: Row, name: str) -> str:
-    """Of a random head: the spread of a metric over its draws."""
+    """Format the spread of a metric over the draws of a random head."""
     found = row.get("draws", {}).get(name)
     if found is None:
         return ""
@@ -107,12 +107,12 @@ def over_draws(row: Row, name: str) -> str:
 
 
 def said(difference: Mapping[str, Any] | None) -> tuple[str, str]:
-    """A difference with its interval, and how it is to be taken."""
+    """Format a difference with its interval, and say what it means."""
     if difference is None:
         return "", ""
     low, high = difference["ci95"]
     verdict = str(difference["verdict"])
-    # An interval that misses 0 must not be printed as one that holds it.
+    # An interval that does not hold 0 must not be rounded to one that seems to.
     digits = 2 if verdict != NO_DIFFERENCE and "0.0" in (signed(low), signed(high)) else 1
     told = f"{signed(difference['value'], digits)} [{signed(low, digits)}, {signed(high, digits)}]"
     if verdict == NO_DIFFERENCE:
@@ -121,7 +121,7 @@ def said(difference: Mapping[str, Any] | None) -> tuple[str, str]:
 
 
 def length_matched(row: Row, name: str) -> Figure:
-    """A metric with each pair of captions cut to the shorter one's length, against the baseline cut the same way."""
+    """Format a metric with each pair of captions cut to the shorter one's length, and the baseline cut the same way."""
     matched = row["length_matched"]
     if not matched or matched.get(name) is None:
         return Figure(NOTHING)
@@ -129,7 +129,7 @@ def length_matched(row: Row, name: str) -> Figure:
 
 
 def applied(row: Row) -> Figure:
-    """Share of answers with EAH applied, and why it was not in the others."""
+    """Format the share of answers with EAH applied, and why it was not applied in the others."""
     found = row["applied"]
     if not found:
         return Figure(NOTHING)
@@ -140,7 +140,7 @@ def applied(row: Row) -> Figure:
 
 
 def heads_used(row: Row) -> str:
-    """By layer, the heads whose maps were used, and for how many answers."""
+    """List by layer the heads whose maps were used, and for how many answers."""
     layers = (row["applied"] or {}).get("heads", {})
     return "; ".join(
         f"layer {layer}: " + ", ".join(f"{head} {TIMES} {count}" for head, count in heads.items())
@@ -149,12 +149,12 @@ def heads_used(row: Row) -> str:
 
 
 def number(value: float) -> str:
-    """One decimal, with a real minus sign."""
+    """Format a number with one decimal and a real minus sign."""
     return f"{value:.1f}".replace("-", MINUS)
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """With its sign; what rounds to zero has none."""
+    """Format a number with its sign; one that rounds to zero has none."""
     return f"{0:.{digits}f}" if round(value, digits) == 0 else f"{value:+.{digits}f}".replace("-", MINUS)
 
 

@@ -1,1 +1,1 @@
-"""The search for the best setting, and the tuning of captions that end sooner."""
+"""Searches for the best setting, and tunes captions that end sooner."""

@@ -30,7 +30,7 @@ PARTS = (0.25, 0.5, 1.0)
 
 @dataclass(frozen=True)
 class Place:
-    """A cell of the grid: what is asked, and where it stands in the heat map."""
+    """A cell of the grid: its setting, and its place in the heat map."""
 
     setting: Setting
     layer: int
@@ -39,7 +39,7 @@ class Place:
 
 @dataclass
 class Measured:
-    """What is known of a cell. Differences are paired, cell less off; None where the task has no such metric."""
+    """What is known about a cell. Differences are paired, cell minus off; None where the task has no such metric."""
 
     place: Place
     units: int = 0
@@ -47,19 +47,19 @@ class Measured:
     recall: Interval | None = None
     changed: int = 0
     dropped: str | None = None
-    """Why it was given up."""
+    """The reason why it was given up; None where it was not."""
 
 
 def grid(
     layers: Sequence[int], relative_thresholds: Sequence[float], thresholds: Sequence[float],
     heads: Sequence[str | int],
 ) -> list[Place]:  # fmt: skip
-    """Every layer with every threshold under head rules, and with every fixed head.
+    """Return the cells: every layer with every threshold under head rules, and with every fixed head.
 
     A fixed head is broadcast whatever the threshold is, so it has one cell per layer.
 
     Raises:
-        SettingError: a value that EAH's options do not allow, or no cell at all.
+        SettingError: EAH's options do not allow a value, or there is no cell at all.
     """
     columns: list[tuple[str, dict[str, Any]]] = []
     for rule in (head for head in heads if isinstance(head, str)):
@@ -82,7 +82,7 @@ def grid(
 
 
 def objective(tally: Tally) -> Metric:
-    """What a sweep improves: CHAIRs, else F1, else the first metric that has a better side."""
+    """Return the metric that a sweep improves: CHAIRs, else F1, else the first of which lower or higher is better."""
     by_name = {metric.name: metric for metric in tally.metrics}
     return by_name.get("chairs") or by_name.get("f1") or next(m for m in tally.metrics if m.lower_is_better is not None)
 
@@ -91,14 +91,14 @@ def search(
     server: Server, task: Task, places: Sequence[Place], units: Sequence[str], answers: AnswerFile,
     max_recall_loss: float,
 ) -> list[Measured]:  # fmt: skip
-    """Ask and drop, part after part; the module's text is the rule. Nothing is asked twice, also over two runs.
+    """Ask and drop cells, part after part, by the rule at the top of this file. No question is asked twice.
 
     Args:
-        server: whom to ask.
-        task: of which.
-        places: the grid.
-        units: the choosing half, shuffled.
-        answers: kept answers.
+        server: the server to ask.
+        task: the task whose questions are asked.
+        places: the cells of the grid.
+        units: the choosing half of the pictures, shuffled.
+        answers: the kept answers, also of an earlier run; new ones are added.
         max_recall_loss: points of recall that a cell may lose.
     """
     off = make_setting(None)
@@ -119,7 +119,7 @@ def search(
 def measure_cell(
     cell: Measured, task: Task, before: Mapping[str, Answer], draws: Sequence[Mapping[str, Answer]]
 ) -> None:
-    """Compare a cell with off over a task's pictures; `draws` has one element, or those of a random head."""
+    """Compare a cell with off over a task's pictures; `draws` has one element, or one per draw of a random head."""
     first, *drawn = (next(iter(task.tallies(answers).values())) for answers in (before, *draws))
     second = mean_of(drawn)
     cell.units = len(second.units)
@@ -134,7 +134,7 @@ def drop_hopeless(cells: Sequence[Measured], sign: int, max_recall_loss: float) 
     """Mark cells that the rule gives up.
 
     Args:
-        cells: of the grid.
+        cells: the cells of the grid.
         sign: 1 where less of the main figure is better, -1 where more is.
         max_recall_loss: points of recall that a cell may lose.
     """
@@ -150,7 +150,7 @@ def drop_hopeless(cells: Sequence[Measured], sign: int, max_recall_loss: float) 
 
 
 def choose(cells: Sequence[Measured], sign: int, max_recall_loss: float) -> Measured | None:
-    """The best cell that was not dropped; None where none is better than off within the loss of recall."""
+    """Return the best cell that was not dropped; None if none is better than off within the loss of recall."""
     fit = [cell for cell in cells if cell.dropped is None and cell.main and _loses(cell) <= max_recall_loss]
     better = [cell for cell in fit if _cost(cell, sign)[0] < 0]
     return min(better, key=lambda cell: (_cost(cell, sign)[0], _loses(cell)), default=None)
@@ -162,7 +162,7 @@ def _sign(task: Task, answers: AnswerFile) -> int:
 
 
 def _cost(cell: Measured, sign: int) -> tuple[float, float, float]:
-    """Value, optimistic and pessimistic end of the change, less being better."""
+    """Return value, optimistic and pessimistic end of the change, turned so that less is better."""
     assert cell.main is not None
     low, high = sorted((sign * cell.main.low, sign * cell.main.high))
     return sign * cell.main.value, low, high

@@ -1,4 +1,4 @@
-"""`eah-vllm sweep TASK --layers 0-4 --relative-thresholds 1,1.5,2 --base-url ... --out DIR`: find the best setting."""
+"""`eah-vllm sweep TASK --layers 0-4 --relative-thresholds 1,1.5,2 --base-url ... --out DIR` finds the best setting."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def run_sweep(
     """Choose on one half, measure on the other; write `sweep.json`, `summary.json`, `report.html` and `config.yaml`.
 
     Args:
-        server: whom to ask.
-        task: of which.
-        places: the grid.
+        server: the server to ask.
+        task: the task whose questions are asked.
+        places: the cells of the grid.
         out: folder of the run.
         max_recall_loss: points of recall that a setting may lose.
-        seed: deals the pictures into halves.
+        seed: seed with which the pictures are dealt into halves.
 
     Raises:
-        AskError, RunError, SettingError: see there.
-        TaskError: too few pictures.
+        AskError, RunError, SettingError: see these classes.
+        TaskError: the task has too few pictures.
     """
     choosing, reporting = deal(task, seed)
     if len(reporting) < FEWEST // 2:
@@ -79,7 +79,7 @@ def run_sweep(
 
 
 def add_sweep_options(parser: argparse.ArgumentParser) -> None:
-    """The grid, and what a setting may cost."""
+    """Add the options for the grid, and for what a setting may cost."""
     parser.add_argument("--layers", type=_indices, required=True, help="for example 0-4 or 0,2,5")
     parser.add_argument("--relative-thresholds", type=_list_of(float), help="multiples of 1/S (default 1,1.5,2,3)")
     parser.add_argument("--thresholds", type=_list_of(float), default=[], help="absolute, for example 0.001,0.002")
@@ -89,7 +89,7 @@ def add_sweep_options(parser: argparse.ArgumentParser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`eah-vllm sweep`; the exit status."""
+    """Run `eah-vllm sweep` and return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     parser = argparse.ArgumentParser(prog="eah-vllm sweep", description=sweep.__doc__)
     for task in add_tasks(parser).values():

@@ -1,4 +1,4 @@
-"""Captions that end sooner, tuned to the same recall: what EAH must beat to be more than brevity."""
+"""Tunes captions that end sooner to the same recall: EAH must beat this control to be more than brevity."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from eah_vllm.evaluation.task import Task
 
 TRIALS = 6
 CLOSE_ENOUGH = 0.3
-"""Points of recall."""
+"""Points of recall within which the search stops."""
 LARGEST_BIAS = 8.0
 
 
 def tune_end_bias(server: Server, task: Task, target: Setting, answers: AnswerFile) -> Setting:
-    """EAH off, with the bias on the end-of-text token that brings recall closest to that of `target`.
+    """Return EAH off with the bias on the end-of-text token that brings recall closest to that of `target`.
 
-    A bisection: more bias means shorter captions and less recall. Each trial asks for all captions once, and like
-    every answer it is never asked again.
+    This is a bisection: more bias means shorter captions and less recall. Each trial asks for all captions once, and
+    like every kept answer they are never asked for again.
     """
     wanted = _recall(task, target, answers)
 

@@ -1,4 +1,4 @@
-"""What a sweep found, in words and data, and as a configuration of the server."""
+"""The result of a sweep, in words, as data, and as a configuration of the server."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Outcome:
     """The result of a sweep.
 
     Attributes:
-        told: in a sentence or two.
+        told: the result in a sentence or two.
         helps: whether the chosen setting is better than off on the reporting half, within the loss of recall.
-        chosen: the setting, None where no cell was fit to be chosen.
-        data: what `sweep.json` holds.
+        chosen: the chosen setting; None where no cell was fit to be chosen.
+        data: the content of `sweep.json`.
     """
 
     told: str
@@ -80,7 +80,7 @@ def outcome(
 
 
 def _yes_no_lost(row: Mapping[str, Any]) -> str:
-    """Captions alone choose; what the setting does to yes/no questions must not be passed over."""
+    """Say it if the setting makes yes/no answers worse: captions alone choose, but this must not be passed over."""
     change = row["parts"].get("yes_no", {}).get("difference", {}).get("accuracy")
     if change is None or not change["verdict"].endswith("worse"):
         return ""
@@ -89,7 +89,7 @@ def _yes_no_lost(row: Mapping[str, Any]) -> str:
 
 
 def rule(name: str, max_recall_loss: float) -> str:
-    """The rule of `sweep.py` for readers of the report."""
+    """Write the rule of `cells.py` for readers of the report."""
     return (
         "After a quarter, a half and all of them a cell is dropped if it changes no answer, if even the optimistic end "
         f"of its 95 % interval against off is worse than the pessimistic end of the best cell's (or than off), or if "
@@ -100,9 +100,9 @@ def rule(name: str, max_recall_loss: float) -> str:
 
 
 def write_config(found: Outcome, task: str, model: str, path: Path) -> None:
-    """The chosen setting as the server's defaults; commented out where it did not hold, and no file without one."""
+    """Write the chosen setting as the server's defaults: commented out if it did not hold, and no file without one."""
     if found.chosen is None:
-        path.unlink(missing_ok=True)  # of a smaller grid, before
+        path.unlink(missing_ok=True)  # an earlier run with a smaller grid may have left it
         return
     head = [
         f"EAH defaults found by `eah-vllm sweep {task}` for {model}, {datetime.now(UTC).date().isoformat()}.",

@@ -1,1 +1,1 @@
-"""What is asked: one file for each task, with what it needs to know of its pictures."""
+"""The tasks: one file for each, and what it needs to know about its pictures."""

@@ -14,9 +14,9 @@ from eah_vllm.evaluation.tasks.chair_words import CaptionReader, Words, load_wor
 from eah_vllm.evaluation.tasks.coco import check_image, coco_images, draw, objects_by_image
 
 PROMPT = "Please describe this image in detail."
-"""Of OPERA, of EAH's scripts and of lmms-eval."""
+"""The prompt that OPERA, EAH's scripts and lmms-eval use."""
 FINISHED = re.compile(r""".*[.!?]["'\u201d\u2019)\]]*(?=\s|$)""", re.DOTALL)
-"""A text up to the end of its last whole sentence."""
+"""Pattern of a text up to the end of its last whole sentence."""
 
 
 class ChairTask(Task):
@@ -25,13 +25,13 @@ class ChairTask(Task):
     Args:
         images: folder with pictures named as COCO names them.
         annotations: folder with COCO's `instances_*2014.json` and `captions_*2014.json`.
-        words: names of the categories.
-        number: how many of the pictures.
-        seed: which ones.
-        prompt: what is asked.
-        max_tokens: that a caption may have.
-        lemmas: as for `CaptionReader`.
-        drop_unfinished: do not count the last sentence of a caption that `max_tokens` has cut.
+        words: the words that name the categories.
+        number: number of pictures to ask about.
+        seed: seed that decides which ones.
+        prompt: the text of the request.
+        max_tokens: most tokens that a caption may have.
+        lemmas: how words are reduced, see `CaptionReader`.
+        drop_unfinished: whether to leave out the last sentence of a caption that `max_tokens` has cut.
     """
 
     name = "chair"
@@ -76,15 +76,15 @@ class ChairTask(Task):
         }
 
     def questions(self) -> Sequence[Question]:
-        """A caption of each picture."""
+        """Return one request for a caption of each picture."""
         return self._questions
 
     def image(self, unit: str) -> tuple[bytes, str]:
-        """The file as it is."""
+        """Return the file as it is."""
         return (self._images / unit).read_bytes(), "image/jpeg"
 
     def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
-        """`caption`: a category that a caption names twice counts twice, as in chair.py."""
+        """Count the part `caption`; a category that a caption names twice counts twice, as in chair.py."""
         read = {}
         for unit, text in self.captions(answers).items():
             mentions = [mention.category for mention in self._reader.mentions(text)]
@@ -92,7 +92,7 @@ class ChairTask(Task):
         return {"caption": tally_captions(read)}
 
     def captions(self, answers: Mapping[str, Answer]) -> Mapping[str, str]:
-        """As they were written, or without an unfinished last sentence; a caption that has no other is empty then."""
+        """Return captions as they are, or without an unfinished last sentence, which may leave a caption empty."""
         asked = {question.unit: answers[question.id] for question in self._questions if question.id in answers}
         return {unit: self._counted(answer) for unit, answer in asked.items()}
 
@@ -103,22 +103,22 @@ class ChairTask(Task):
         return finished[0] if finished else ""
 
     def protocol(self) -> Mapping[str, Any]:
-        """No part of the identity: the answers of a run can be counted either way."""
+        """Return what is no part of the identity, since a run's answers can be counted either way."""
         sentence = "dropped" if self._drop_unfinished else "counted"
         return {"max_tokens": self._identity["max_tokens"], "unfinished_sentence": sentence}
 
     def identity(self) -> Mapping[str, Any]:
-        """Which pictures (by number and seed), what is asked of them, and which words are counted."""
+        """Return which pictures (by number and seed) are asked about, with which prompt, and which words count."""
         return self._identity
 
     def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """Words that name an absent category."""
+        """Return the places of words that name an absent category."""
         found = self._reader.mentions(caption)
         return [(mention.start, mention.end) for mention in found if mention.category not in self._present[unit]]
 
 
 def add_parser(tasks: Any) -> argparse.ArgumentParser:
-    """The subcommand `chair`, with `make_task(args)` among its defaults.
+    """Add the subcommand `chair`, with `make_task(args)` among its defaults.
 
     Args:
         tasks: what `ArgumentParser.add_subparsers` has returned.

@@ -1,6 +1,6 @@
-"""CHAIR's words: which words of a caption name which COCO category, found as the field's chair.py finds them.
+"""CHAIR's words: which words of a caption name which COCO category, as the chair.py that the field uses finds them.
 
-The list of words is not ours and not copied: it is read from lmms-eval where that is installed, or from a file.
+The list of words is not ours and no copy of it is shipped: it is read from lmms-eval if installed, or from a file.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ INSTALL = (
 )
 NLTK_DATA = "python -m nltk.downloader punkt_tab averaged_perceptron_tagger_eng wordnet"
 ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub")
-"""A "baby" or "adult" one is no person."""
+"""After "baby" or "adult" these are animals, and no person is meant."""
 READ_AS = {"passenger jet": "jet", "passenger train": "train", "toilet seat": "toilet", "bow tie": "tie"}
 NO_OBJECT = ("home plate", "train track")
-"""Words that would name an object if they stood alone."""
+"""Pairs of words that name no object, although one of the words alone would."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """A list of words.
+    """A list of words that name categories.
 
     Attributes:
-        category_of: category by word, or by two words with a space between them.
-        pairs: two words that are read as one, and as what.
-        source: where the list is from; kept with the run.
+        category_of: category by a word, or by two words with a space between them.
+        pairs: pairs of words that are read as one word, and that word.
+        source: where the list comes from; it is kept with the run.
     """
 
     category_of: Mapping[str, str]
@@ -58,7 +58,7 @@ class Mention:
 
 
 def load_words(path: Path | None = None) -> Words:
-    """The list of words of the installed lmms-eval, or of a file: its `coco_cap_chair/utils.py` or a `synonyms.txt`.
+    """Read the list of words of the installed lmms-eval, or a file: its `coco_cap_chair/utils.py` or a `synonyms.txt`.
 
     A `synonyms.txt` has one category a line: its name and its other words, with ", " between them.
 
@@ -81,7 +81,7 @@ def load_words(path: Path | None = None) -> Words:
 
 
 def _read_python(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Two constants of lmms-eval's module, without running it: it imports half of lmms-eval's dependencies."""
+    """Read two constants of lmms-eval's module without running it, as it imports half of lmms-eval's dependencies."""
     wanted = ("INVERSE_SYNONYM_DICT", "DOUBLE_WORD_DICT")
     found = {
         node.targets[0].id: ast.literal_eval(node.value)
@@ -105,13 +105,13 @@ class CaptionReader:
     """Finds the categories that a caption names.
 
     Args:
-        words: the list.
-        lemmas: how words are brought to the form in the list. `plural`: nouns in the plural become singular, as in the
-            first chair.py, offline. `nltk`: part-of-speech tags and WordNet, as in OPERA's chair.py and lmms-eval; it
-            takes verbs for objects ("seated" is a chair there) and needs NLTK's data.
+        words: the list of words.
+        lemmas: how words are brought to the form in the list. `plural` makes plural nouns singular, as in the first
+           chair.py, and works offline. `nltk` uses part-of-speech tags and WordNet, as in OPERA's chair.py and in
+           lmms-eval; it takes verbs for objects ("seated" is a chair there) and needs NLTK's data.
 
     Raises:
-        TaskError: `nltk` without its data.
+        TaskError: `nltk` is asked for and its data are not there.
     """
 
     def __init__(self, words: Words, lemmas: str = "plural") -> None:
@@ -127,12 +127,12 @@ class CaptionReader:
             raise TaskError(f"--lemmas nltk needs NLTK's data: {NLTK_DATA}") from None
 
     def mentions(self, caption: str) -> list[Mention]:
-        """Every mention, in order: a category that is named twice is there twice."""
+        """Return every mention, in order; a category that is named twice is there twice."""
         text = caption.lower()
         tokens, forms = self._read(text)
         places = _places(text, tokens)
         read, at = self._join(forms)
-        if "toilet" in read and "seat" in read:  # "the seat of the toilet" is no chair
+        if "toilet" in read and "seat" in read:  # "the seat of the toilet" names no chair
             at = [place for word, place in zip(read, at, strict=True) if word != "seat"]
             read = [word for word in read if word != "seat"]
         return [
@@ -147,7 +147,7 @@ class CaptionReader:
         return tokens, [self._singular.get(token, token) for token in tokens]
 
     def _join(self, forms: Sequence[str]) -> tuple[list[str], list[tuple[int, int]]]:
-        """Two words that are one become one: the words, and the first and last token of each."""
+        """Join pairs that are one word; return the words, and the first and last token of each."""
         words, at, skip = [], [], False
         for i, (form, following) in enumerate(pairwise([*forms, ""])):
             if skip:
@@ -168,7 +168,7 @@ def _lemmas(text: str) -> tuple[list[str], list[str]]:
 
 
 def _places(text: str, tokens: Sequence[str]) -> list[tuple[int, int]]:
-    """Where the tokens stand; one that the tokenizer has rewritten (a quotation mark) stands nowhere, at no width."""
+    """Return the places of the tokens; one that the tokenizer has rewritten (a quotation mark) has a width of 0."""
     places, end = [], 0
     for token in tokens:
         start = text.find(token, end)

@@ -1,4 +1,4 @@
-"""COCO's 2014 pictures and annotations: which pictures a folder has, and what people said is in them."""
+"""COCO's 2014 pictures and annotations: which pictures a folder has, and what annotators saw in them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGE_NAME = re.compile(r"COCO_(?P<split>train|val)2014_(?P<id>\d{12})\.jpg")
 
 
 def coco_images(folder: Path) -> dict[int, str]:
-    """Names of the folder's pictures by image id.
+    """Return the file names of a folder's pictures by image id.
 
     Raises:
         TaskError: the folder cannot be read, or has no picture named as COCO names them.
@@ -34,15 +34,15 @@ def coco_images(folder: Path) -> dict[int, str]:
 
 
 def draw(ids: Iterable[int], number: int, seed: int) -> list[int]:
-    """`number` of the ids, the same ones whatever order they come in; fewer are the first of more."""
+    """Draw `number` of the ids, independent of their order; a smaller number draws the first ones of a larger."""
     return sorted(ids, key=lambda id_: hashlib.sha256(f"{seed}/{id_}".encode()).digest())[:number]
 
 
 def check_image(path: Path) -> None:
-    """Refuse a file that is missing or no picture.
+    """Refuse a file that is missing or is no picture.
 
     Raises:
-        TaskError: it cannot be opened.
+        TaskError: the file cannot be opened as a picture.
     """
     try:
         with Image.open(path):
@@ -52,18 +52,18 @@ def check_image(path: Path) -> None:
 
 
 def objects_by_image(folder: Path, images: Mapping[int, str], reader: CaptionReader) -> dict[int, frozenset[str]]:
-    """Ground truth of CHAIR: categories with a segmentation, and categories that the reference captions name.
+    """Return the ground truth of CHAIR: categories with a segmentation, and those that the reference captions name.
 
     Args:
-        folder: with `instances_val2014.json` and `captions_val2014.json` (`train` for pictures of that split).
+        folder: folder with `instances_val2014.json` and `captions_val2014.json` (`train` for pictures of that split).
         images: file names by image id.
-        reader: finds categories in captions.
+        reader: the reader that finds categories in captions.
 
     Returns:
-        By image id; pictures without a reference caption are left out.
+        Categories by image id; pictures without a reference caption are left out.
 
     Raises:
-        TaskError: a file is missing, is not JSON, or is not the annotations that its name says.
+        TaskError: a file is missing, is not JSON, or does not hold the annotations that its name promises.
     """
     objects: dict[int, set[str]] = {id_: set() for id_ in images}
     captioned = set()

@@ -20,15 +20,15 @@ from eah_vllm.evaluation.tasks.scenes import ScenesTask
 from eah_vllm.scenes.world import make_scene
 
 PLAINLY = make_setting(None)
-"""How the judge itself is asked."""
+"""The setting under which the judge itself is asked."""
 CAPTION = "/caption"
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """What `eah-vllm eval` has left in a folder: `run.json`, and the captions by setting and picture.
+    """Read what `eah-vllm eval` has left in a folder: `run.json`, and the captions by setting and picture.
 
     Raises:
-        TaskError: there is no run, or one without captions.
+        TaskError: the folder has no run, or the run has no captions.
     """
     captions: dict[str, dict[str, str]] = {}
     try:
@@ -47,10 +47,10 @@ def read_run(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
 
 
 def pictures_of(run: Mapping[str, Any], images: Path | None) -> Callable[[str], tuple[bytes, str]]:
-    """A picture by its name, as the run has sent it.
+    """Return a function that gives a picture by its name, as the run has sent it.
 
     Raises:
-        TaskError: the run's pictures are files, and `images` does not say where.
+        TaskError: the run's pictures are files, and `images` does not name their folder.
     """
     if run.get("task") == ScenesTask.name:
         return _scene
@@ -64,14 +64,14 @@ def pictures_of(run: Mapping[str, Any], images: Path | None) -> Callable[[str], 
 
 
 def _scene(unit: str) -> tuple[bytes, str]:
-    """The scene as `ScenesTask` sends it; that task would first make all its yes/no questions."""
+    """Return the scene as `ScenesTask` sends it; the task itself would first make all its yes/no questions."""
     buffer = io.BytesIO()
     make_scene(int(unit)).pil().save(buffer, format="PNG")
     return buffer.getvalue(), "image/png"
 
 
 def make_task(args: argparse.Namespace) -> JudgeTask:
-    """The judge's questions about a run's captions.
+    """Make the judge's questions about a run's captions.
 
     Raises:
         TaskError: the run lacks a setting, or a picture is not where it should be.
@@ -96,7 +96,7 @@ def _captions(captions: Mapping[str, dict[str, str]], text: str) -> dict[str, st
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`eah-vllm eval judge`; the exit status."""
+    """Run `eah-vllm eval judge` and return the exit status."""
     parser = argparse.ArgumentParser(prog="eah-vllm eval judge", description=__doc__)
     parser.add_argument("--answers", type=Path, required=True, help="folder of a run of `eah-vllm eval`")
     parser.add_argument("--judge-url", required=True, help="OpenAI-compatible server of the judge")
@@ -122,10 +122,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_judge(judge: Server, task: JudgeTask, out: Path) -> dict[str, Any]:
-    """Ask what was not asked before, and write `judge.json`; what it holds.
+    """Ask what was not asked before, write `judge.json`, and return its content.
 
     Raises:
-        AskError, RunError: see there.
+        AskError, RunError: see these classes.
     """
     identity = {**task.identity(), "model": judge.model}
     answers = AnswerFile(out, identity)

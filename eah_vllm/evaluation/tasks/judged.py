@@ -1,4 +1,4 @@
-"""A judge's questions, and what its scores say: both captions of a picture, asked in both orders."""
+"""A judge's questions, which show both captions of a picture in both orders, and what its scores say."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ METRICS = tuple(Metric(name, {name: 1}, {"pictures": 1}, scale=1.0, lower_is_bet
 
 
 def read_scores(text: str) -> dict[str, tuple[float, float]] | None:
-    """Scores of the first and the second description by name; None unless each has one line, of two from 0 to 10."""
+    """Read the scores of both descriptions by name; None unless each name has one line of two numbers from 0 to 10."""
     found = {}
     for name in SCORES:
         number = r"(\d+(?:\.\d+)?)"
@@ -51,11 +51,11 @@ class JudgeTask(Task):
     """Two captions of each picture, and which is better.
 
     Args:
-        pictures: a picture's file and media type by its name.
+        pictures: function that gives a picture's file and media type by its name.
         a: captions of the first setting by picture.
-        b: captions of the second.
+        b: captions of the second setting by picture.
         identity: what else makes two runs the same.
-        max_tokens: of an answer.
+        max_tokens: most tokens of an answer.
 
     Raises:
         TaskError: no picture has both captions.
@@ -82,15 +82,15 @@ class JudgeTask(Task):
                 self._questions.append(Question(f"{unit}/{order}", unit, "judge", text, max_tokens))
 
     def questions(self) -> Sequence[Question]:
-        """Picture after picture, each in both orders."""
+        """Return the questions, picture after picture, each in both orders."""
         return self._questions
 
     def image(self, unit: str) -> tuple[bytes, str]:
-        """As it was captioned."""
+        """Return the picture as it was captioned."""
         return self._pictures(unit)
 
     def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
-        """`a` and `b`: scores of the settings; `first` and `second`: of the places. Pictures judged in both orders."""
+        """Sum the scores of pictures judged in both orders, by setting (`a`, `b`) and by place (`first`, `second`)."""
         rows: dict[str, list[list[float]]] = {name: [] for name in ("a", "b", "first", "second")}
         units = []
         for unit in self.units:
@@ -107,17 +107,17 @@ class JudgeTask(Task):
         return {name: Tally(tuple(units), COLUMNS, row, METRICS, none_wrong) for name, row in counted.items()}
 
     def unparsable(self, answers: Mapping[str, Answer]) -> list[str]:
-        """Ids of the questions whose answer has no scores."""
+        """Return the ids of the questions whose answer has no scores."""
         ids = [question.id for question in self._questions]
         return [id_ for id_ in ids if id_ in answers and read_scores(answers[id_].text) is None]
 
     def identity(self) -> Mapping[str, Any]:
-        """Whose captions."""
+        """Return what makes two runs the same: whose captions are judged."""
         return self._identity
 
 
 def judged(task: JudgeTask, answers: Mapping[str, Answer]) -> dict[str, Any]:
-    """Averages of both settings with paired intervals, what could not be read, and how much the place decides."""
+    """Return the averages of both settings with paired intervals, unreadable answers, and the effect of the place."""
     tallies = task.tallies(answers)
     unparsable = task.unparsable(answers)
     return {
@@ -132,7 +132,7 @@ def judged(task: JudgeTask, answers: Mapping[str, Answer]) -> dict[str, Any]:
 
 
 def _beside(tallies: Mapping[str, Tally], before: str, after: str, metric: Metric) -> dict[str, Any] | None:
-    """Both averages, and the second minus the first; None without a judged picture."""
+    """Return both averages, and the second minus the first; None without a judged picture."""
     found = difference(tallies[before], tallies[after], metric)
     if found is None:
         return None

@@ -17,7 +17,7 @@ IRREGULAR = {
 
 
 def plurals(noun: str) -> tuple[str, ...]:
-    """Spellings of a noun's plural, lower case: "bench" has "benches", "buffalo" has "buffalos" and "buffaloes"."""
+    """Return the spellings of a noun's plural in lower case: "buffalo" has "buffalos" and "buffaloes"."""
     if noun in IRREGULAR:
         return (IRREGULAR[noun],)
     if noun.endswith("man"):

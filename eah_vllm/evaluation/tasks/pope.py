@@ -1,4 +1,4 @@
-"""`eval pope`: "is there a ... in the image?", from POPE's own files of questions (arXiv 2305.10355)."""
+"""`eval pope`: asks "is there a ... in the image?", from POPE's own files of questions (arXiv 2305.10355)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class PopeTask(Task):
     """POPE's questions about pictures in a folder.
 
     Args:
-        images: the folder that the questions' `image` is in.
-        files: a file of questions by the name of its split.
-        suffix: added to each question, for example LLaVA's request for a single word.
-        max_tokens: that an answer may have.
+        images: folder of the pictures that the questions name as `image`.
+        files: files of questions by the name of the split.
+        suffix: text that is added to each question, for example LLaVA's request for a single word.
+        max_tokens: most tokens that an answer may have.
 
     Raises:
-        TaskError: a line is not a question, is there twice, or names a picture that is not there.
+        TaskError: a line is not a question, occurs twice, or names a picture that is not in the folder.
     """
 
     name = "pope"
@@ -57,17 +57,17 @@ class PopeTask(Task):
         self._identity = {"task": self.name, "questions": sums, "suffix": suffix, "max_tokens": max_tokens}
 
     def questions(self) -> Sequence[Question]:
-        """Split after split, as they stand in the files."""
+        """Return the questions, split after split, in the order of the files."""
         return self._questions
 
     def image(self, unit: str) -> tuple[bytes, str]:
-        """The file as it is."""
+        """Return the file as it is."""
         return (self._images / unit).read_bytes(), MEDIA_TYPES[Path(unit).suffix.lower()]
 
     def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
-        """`yes_no` (all splits together) and each split, by POPE's rule.
+        """Count `yes_no` (all splits together) and each split, by POPE's rule.
 
-        `unclear`: answers that do not begin with the word that the rule makes of them.
+        `unclear` counts answers that do not begin with the word for which the rule takes them.
         """
         said = [
             (q.group, (q.unit, self._yes_is_right[q.id], answers[q.id].text))
@@ -78,7 +78,7 @@ class PopeTask(Task):
         return {"yes_no": _tally([one for _, one in said]), **kinds}
 
     def identity(self) -> Mapping[str, Any]:
-        """Splits with their files' checksums, and what is added to the questions."""
+        """Return the splits with their files' checksums, and what is added to the questions."""
         return self._identity
 
 
@@ -93,7 +93,7 @@ def _tally(said: Sequence[tuple[str, bool, str]]) -> Tally:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Questions of a file, each with the place it stands at."""
+    """Yield the questions of a file, each with its place in the file."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -131,7 +131,7 @@ def split_of(text: str) -> tuple[str, Path]:
     """Read `random=FILE`, or a file whose name has the split in it, such as `coco_pope_random.json`.
 
     Raises:
-        TaskError: the name has no split, or more than one.
+        TaskError: the name holds no split, or more than one.
     """
     name, equals, file = text.partition("=")
     if equals and "/" not in name:
@@ -143,7 +143,7 @@ def split_of(text: str) -> tuple[str, Path]:
 
 
 def add_parser(tasks: Any) -> argparse.ArgumentParser:
-    """The subcommand `pope`, with `make_task(args)` among its defaults.
+    """Add the subcommand `pope`, with `make_task(args)` among its defaults.
 
     Args:
         tasks: what `ArgumentParser.add_subparsers` has returned.

@@ -1,4 +1,4 @@
-"""`eval scenes`: the built-in world; a caption and POPE's three kinds of questions of each scene, offline."""
+"""`eval scenes`: asks about the built-in world, offline: a caption and POPE's three kinds of questions per scene."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class ScenesTask(Task):
     """Unseen scenes of the built-in world.
 
     Args:
-        number: how many scenes.
-        seed: which ones: seed 0 starts at the first scene of the split, seed 1 after the `number` of seed 0.
+        number: number of scenes.
+        seed: which scenes: seed 0 starts at the first one of the split, seed 1 after the `number` scenes of seed 0.
         split: `test`, or `val` for choosing settings.
     """
 
@@ -51,15 +51,15 @@ class ScenesTask(Task):
         self._questions = [question for questions in by_unit.values() for question in questions]
 
     def questions(self) -> Sequence[Question]:
-        """Scene after scene: its caption, then six yes/no questions."""
+        """Return the questions, scene after scene: a caption, then six yes/no questions."""
         return self._questions
 
     def image(self, unit: str) -> tuple[bytes, str]:
-        """The scene as a PNG file."""
+        """Return the scene as a PNG file."""
         return _png(int(unit)), "image/png"
 
     def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
-        """`caption`, `yes_no` (all three kinds together), and each kind."""
+        """Count `caption`, `yes_no` (all three kinds together), and each kind."""
         read = {}
         for unit, text in self.captions(answers).items():
             mentions = list(dict.fromkeys(match["name"] for match in MENTION.finditer(text)))
@@ -73,11 +73,11 @@ class ScenesTask(Task):
         return {"caption": tally_captions(read), "yes_no": tally_yes_no(one for _, one in said), **kinds}
 
     def identity(self) -> Mapping[str, Any]:
-        """Split, number and seed."""
+        """Return split, number and seed."""
         return {"task": self.name, "split": self._split, "n": self._number, "seed": self._seed}
 
     def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """Names of absent objects."""
+        """Return the places of absent objects' names."""
         absent = [match for match in MENTION.finditer(caption) if match["name"] not in self._present[unit]]
         return [match.span("name") for match in absent]
 

@@ -10,7 +10,7 @@ from eah_vllm.evaluation.task import Answer, Question, Tally, Task
 
 
 class Subset(Task):
-    """A task's questions about some of its units, in the task's order; all else is the task's."""
+    """A task's questions about some of its units, in the task's order; all else is as in the task."""
 
     def __init__(self, task: Task, units: Iterable[str]) -> None:
         kept = set(units)
@@ -20,36 +20,36 @@ class Subset(Task):
         self._ids = {question.id for question in self._questions}
 
     def questions(self) -> Sequence[Question]:
-        """Those about the units."""
+        """Return the task's questions about the units."""
         return self._questions
 
     def image(self, unit: str) -> tuple[bytes, str]:
-        """The task's picture."""
+        """Return the task's picture of a unit."""
         return self._task.image(unit)
 
     def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
-        """The task's counts of the answers about the units."""
+        """Return the task's counts of the answers about the units."""
         return self._task.tallies({id_: answer for id_, answer in answers.items() if id_ in self._ids})
 
     def captions(self, answers: Mapping[str, Answer]) -> Mapping[str, str]:
-        """The task's captions of the units."""
+        """Return the task's captions of the units."""
         return self._task.captions({id_: answer for id_, answer in answers.items() if id_ in self._ids})
 
     def protocol(self) -> Mapping[str, Any]:
-        """The task's."""
+        """Return what the task returns."""
         return self._task.protocol()
 
     def identity(self) -> Mapping[str, Any]:
-        """The task's: answers are kept for the whole of it."""
+        """Return the whole task's identity, because answers are kept for the whole task."""
         return self._task.identity()
 
     def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """The task's."""
+        """Return what the task returns."""
         return self._task.hallucinated_words(unit, caption)
 
 
 def deal(task: Task, seed: int) -> tuple[list[str], list[str]]:
-    """The task's units in two halves, shuffled by a seed."""
+    """Deal the task's units into two halves, shuffled by a seed."""
     units = list(dict.fromkeys(question.unit for question in task.questions()))
     random.Random(seed).shuffle(units)
     middle = (len(units) + 1) // 2

@@ -1,1 +1,1 @@
-"""What defends any HTTP server from its clients, switched off as one. Knows nothing of EAH."""
+"""What defends any HTTP server from its clients. One option switches all of it off. It knows nothing of EAH."""

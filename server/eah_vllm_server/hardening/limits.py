@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 SECTION = "eah_http"
 ImageFormat = Literal["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP"]
-"""By Pillow's names."""
+"""Formats of pictures, by Pillow's names."""
 
 
 def _network(text: str) -> str:
@@ -39,13 +39,13 @@ class HTTPLimits(BaseModel):
 
 
 def read_limits(args: Namespace) -> HTTPLimits:
-    """The limits that a server was started with; also refuses what would let them be passed by.
+    """Return the limits that a server was started with; refuse arguments with which clients could get around them.
 
     Args:
-        args: what vLLM made of its command line.
+        args: the command line as vLLM has parsed it.
 
     Raises:
-        ValueError: an unknown field, a bad value, or an argument that cannot be had, naming it.
+        ValueError: a field is unknown, a value is bad, or an argument is not allowed; the message names it.
     """
     additional: Any = getattr(args, "additional_config", None)
     fields = additional.get(SECTION, {}) if isinstance(additional, dict) else {}

@@ -1,4 +1,4 @@
-"""What protects the server from its clients: put around vLLM's app when our routes are attached."""
+"""Puts all protection from clients around vLLM's app; called when our routes are attached."""
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
@@ -12,16 +12,16 @@ from eah_vllm_server.hardening.limits import HTTPLimits
 from eah_vllm_server.hardening.media.connector import install_media_connector
 from eah_vllm_server.hardening.media.pixel_budget import BudgetPerRequest
 
-# They load scripts from elsewhere, or hold scripts themselves; /openapi.json says the same.
+# These pages are removed: they load scripts from other hosts or hold some. /openapi.json describes the same API.
 DOC_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 
 
 def protect(app: FastAPI, limits: HTTPLimits) -> None:
-    """Install media rules and middleware."""
+    """Install the rules for media and the middleware, with these limits."""
     install_media_connector(limits)
     app.router.routes[:] = [route for route in app.routes if getattr(route, "path", None) not in DOC_PAGES]
     app.add_exception_handler(HTTPException, http_error)
-    # The last one added is the first to see a request; vLLM's own come before all of these.
+    # The middleware that is added last sees a request first; vLLM's own sees it before all of these.
     app.add_middleware(BudgetPerRequest, limits=limits)
     app.add_middleware(BodyLimit, max_bytes=limits.body_bytes, max_items=limits.body_items)
     if keys := api_keys(app.state.args):

@@ -1,1 +1,1 @@
-"""Around vLLM's app: limits, keys, the queue, slow clients, the end of the server."""
+"""Middleware around vLLM's app: answer headers, API keys, the limit on bodies, slow clients."""

@@ -3,7 +3,7 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Scripts, styles and pictures of this server only, none in the page itself; no frame, no form, no plug-in.
+# A page may load scripts, styles and pictures of this server only, and hold none itself; no frames, forms or plug-ins.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"

@@ -1,4 +1,4 @@
-"""ASGI middleware: `--api-key` covers every path, where vLLM's own covers `/v1` and a few more.
+"""ASGI middleware that makes `--api-key` cover every path; vLLM's own covers `/v1` and a few more.
 
 vLLM leaves out, among others, `/invocations`, which generates text as `/v1` does, `/tokenize` and `/scale_elastic_ep`.
 """
@@ -19,12 +19,12 @@ OPEN_PATHS = frozenset({"/health", "/ping", "/metrics", "/metrics/", "/version",
 
 
 def api_keys(args: Namespace) -> list[str]:
-    """The keys that the server was started with, as vLLM reads them; empty where there is none."""
+    """Return the keys that the server was started with, as vLLM reads them; an empty list when there are none."""
     return [key for key in (args.api_key or [os.environ.get("VLLM_API_KEY")]) if key]
 
 
 class KeyForEveryPath(AuthenticationMiddleware):
-    """vLLM's check of the key, on all paths but `OPEN_PATHS`."""
+    """Applies vLLM's check of the key to all paths but `OPEN_PATHS`."""
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on, or answer it with 401."""

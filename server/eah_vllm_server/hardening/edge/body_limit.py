@@ -1,4 +1,4 @@
-"""ASGI middleware: no request body grows beyond a limit, whatever its headers say, and none is a 500 for its form."""
+"""ASGI middleware: limits the size of a request body, whatever its headers say; no body's form leads to a 500."""
 
 from http import HTTPStatus
 
@@ -8,18 +8,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from eah_vllm_server.errors import error_response
 
 ITEM_MARKS = (b",", b"[", b"{")
-"""A JSON body has no more values than these bytes, and one; they are also in strings, but not in base64."""
+"""A JSON body has at most one value more than it has of these bytes. Strings may hold them too, but base64 does not."""
 
 
 class BodyTooLargeError(Exception):
-    """Raised into whoever reads the body."""
+    """The body is larger than the limit; raised into whoever reads it."""
 
 
 class BodyLimit:
-    """Counts what arrives, so chunked bodies and false lengths are covered; nothing is held back or copied.
+    """Counts the bytes that arrive, so chunked bodies and false lengths are covered; it holds back and copies nothing.
 
-    Values are counted as well as bytes: parsed, a body of small lists is thirty times its size, and the event loop
-    stands still meanwhile.
+    It counts values as well as bytes: once parsed, a body of small lists takes thirty times its size, and the event
+    loop stands still while it is parsed.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_items: int) -> None:
@@ -28,7 +28,7 @@ class BodyLimit:
         self._max_items = max_items
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; or answer it with 413, or with 400 when no answer could repeat its text."""
+        """Pass the request on, answer it with 413, or with 400 when its text is such that no answer could repeat it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -57,8 +57,8 @@ class BodyLimit:
             await error_response(HTTPStatus.BAD_REQUEST, f"the request is {problem}")(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send, limit: str) -> None:
-        # The connection is kept, and the rest of the body read and dropped by uvicorn: closed under a body that is
-        # still being sent, it would take the answer along.
+        # The connection is kept open, and uvicorn reads and drops the rest of the body: if it were closed while the
+        # body is still being sent, the answer would be lost.
         message = f"the request body is larger than {limit}"
         await error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)(scope, receive, send)
 
@@ -84,7 +84,7 @@ class _Body:
         return message
 
     async def send(self, message: Message) -> None:
-        if self.too_large and not self.answered:  # FastAPI makes a 400 of whatever fails while it reads a body
+        if self.too_large and not self.answered:  # drops FastAPI's 400 for whatever fails while it reads a body
             return
         self.answered = True
         await self._send(message)

@@ -1,6 +1,6 @@
-"""A client that stalls is given up: 408 while it sends its request, cut off while it takes its answer.
+"""Gives up clients that stall: with 408 while they send a request, by closing the connection while they read an answer.
 
-uvicorn waits for ever in both places, and at its own end too.
+uvicorn waits for ever in both cases, and also when it shuts down.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from eah_vllm_server.gate import refusals
 from eah_vllm_server.hardening.limits import HTTPLimits
 
 CONNECTION_SECONDS = 3
-"""How long the server, once it has ended its work, waits for connections to close."""
+"""Seconds for which the server, once it has ended its work, waits for connections to close."""
 logger = logging.getLogger("vllm.eah")
 
 
 class SlowClientsMiddleware:
-    """ASGI middleware; the time is `client_timeout` of `HTTPLimits`, in seconds."""
+    """ASGI middleware that bounds both waits by `client_timeout` of `HTTPLimits`, in seconds."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,10 +44,10 @@ class _Client:
         self._deadline = asyncio.get_running_loop().time() + seconds
         self._body_complete = self._too_late = False
         self._gone = asyncio.Event()
-        """It took nothing for too long; the app sees a client that hung up, since that ends its generators."""
+        """Set when the client read nothing for too long; the app then sees a disconnect, which ends its generators."""
 
     async def receive(self) -> Message:
-        """The next message; the whole body must be there in time, a byte a second is not enough."""
+        """Return the next message. The whole body must arrive in time: a byte a second is not enough."""
         if self._body_complete:
             return await self._receive_or_gone()
         try:
@@ -70,9 +70,9 @@ class _Client:
             gone.cancel()
 
     async def send(self, message: Message) -> None:
-        """Write; only a full buffer makes this wait for the client."""
+        """Write a message; this waits for the client only while the buffer is full."""
         if self._gone.is_set():
-            return  # as uvicorn does: what is cancelled now is the generator, in its own wait, and so is closed
+            return  # as uvicorn does: now the generator itself is cancelled, in its own wait, and is so closed
         if self._too_late and message["type"] == "http.response.start":
             MutableHeaders(scope=message)["Connection"] = "close"
         try:

@@ -8,9 +8,9 @@ from yarl import URL
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# Public by its number, but answered by the hypervisor of a large cloud, with secrets of the machine.
+# A public address by its number, but a large cloud's hypervisor answers there, with secrets of the machine.
 METADATA_ADDRESSES = frozenset({IPv4Address("168.63.129.16")})
-# Beyond what `ipaddress` knows, which differs between versions of Python (RFC 6890 and its registries).
+# Special networks that not every version of Python's `ipaddress` knows (RFC 6890 and its registries).
 SPECIAL_NETWORKS: tuple[Network, ...] = (
     IPv4Network("192.0.0.0/24"),  # protocol assignments; metadata of one cloud
     IPv4Network("192.88.99.0/24"),  # relays of 6to4
@@ -29,10 +29,10 @@ class URLRefused(ValueError):
 
 
 def plain_address(text: str) -> Address:
-    """An address as it will be connected to: `::ffff:10.0.0.1` is 10.0.0.1.
+    """Return an address as a socket will connect to it: `::ffff:10.0.0.1` is 10.0.0.1.
 
     Raises:
-        ValueError: not an address in canonical form (`127.1`, `0x7f000001`).
+        ValueError: the text is not an address in canonical form (`127.1` and `0x7f000001` are not).
     """
     address = ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
@@ -40,7 +40,7 @@ def plain_address(text: str) -> Address:
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is an ordinary address of the internet: not of this machine, its networks, or a special kind."""
+    """Whether an address is an ordinary one of the internet: not of this machine, its networks, or a special kind."""
     special = address.is_multicast or address.is_reserved or address.is_link_local or address.is_unspecified
     if isinstance(address, IPv6Address):
         special = special or address.is_site_local
@@ -52,7 +52,7 @@ def check_address(text: str, allowed: Sequence[Network]) -> None:
     """Refuse an address that is neither public nor in a network that the operator allows.
 
     Raises:
-        URLRefused: as said.
+        URLRefused: it is not allowed; the message says why.
     """
     address = plain_address(text)
     if is_public(address) or any(address in network for network in allowed):
@@ -61,15 +61,15 @@ def check_address(text: str, allowed: Sequence[Network]) -> None:
 
 
 def check_url(text: str, domains: Collection[str], allowed: Sequence[Network]) -> URL:
-    """The URL as it will be requested, once its scheme, host and any address in it are found allowed.
+    """Return the URL as it will be requested, once its scheme, its host and any address in it are found to be allowed.
 
     Args:
         text: what the client or a redirect says.
-        domains: hosts that may be asked; an internationalized one in either form.
+        domains: hosts that may be asked; an internationalized name in either of its forms.
         allowed: networks that may be asked although they are not public.
 
     Raises:
-        URLRefused: as said.
+        URLRefused: it is not allowed; the message says why.
     """
     if len(text) > MAX_URL_CHARACTERS:
         raise URLRefused(f"it is longer than {MAX_URL_CHARACTERS} characters")

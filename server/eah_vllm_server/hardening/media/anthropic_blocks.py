@@ -1,7 +1,7 @@
-"""What the blocks of an Anthropic message may hold.
+"""Checks what the blocks of an Anthropic message hold.
 
-vLLM leaves the blocks inside a tool's result unread, and drops those that it does not know and pictures whose source it
-does not know, without a word.
+Without a word, vLLM leaves the blocks inside a tool's result unread, drops blocks of a type that it does not know, and
+drops pictures whose source it does not know.
 """
 
 import reprlib
@@ -16,10 +16,10 @@ SOURCES = ("base64", "url")
 
 
 def check_blocks(request: Any) -> Any:
-    """Check the blocks of a messages request that pydantic has not read yet; returns the request.
+    """Check the blocks of a messages request that pydantic has not read yet, and return the request.
 
     Raises:
-        VLLMValidationError: a block, or a picture's source, that would be dropped.
+        VLLMValidationError: vLLM would drop a block, or a picture because of its source.
     """
     messages = request.get("messages") if isinstance(request, dict) else None
     for message in messages if isinstance(messages, list) else ():

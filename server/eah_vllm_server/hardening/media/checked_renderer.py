@@ -1,4 +1,4 @@
-"""Stands before vLLM's renderer, which makes prompts of messages for every route: checks what HTTP clients sent."""
+"""Checks messages from HTTP clients before vLLM's renderer, which serves every route, turns them into prompts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ TRUNCATE = "truncate_prompt_tokens"
 
 
 class CheckedRenderer:
-    """vLLM's renderer; messages reach it only when their content is what the HTTP API documents.
+    """Wraps vLLM's renderer; messages reach it only when their content is what the HTTP API documents.
 
     Chat completions, their batches, responses, messages, `/tokenize`, `/invocations` and the routes that vLLM has for
     some models and options all render through one object, so a route cannot be forgotten.
@@ -41,8 +41,8 @@ class CheckedRenderer:
         """Check every message, then let vLLM render.
 
         Raises:
-            VLLMValidationError: a content part that no client may send, or a prompt that is cut before its picture;
-                answered with 400.
+            VLLMValidationError: no client may send such a content part, or the prompt would be cut before its
+               picture; it is answered with 400.
         """
         for conversation in conversations if self._parts else ():
             for message in conversation:
@@ -50,7 +50,7 @@ class CheckedRenderer:
         try:
             return await self._renderer.render_chat_async(conversations, chat_params, tok_params, **kwargs)
         except AssertionError as error:
-            # vLLM cuts the text of a prompt first, and then asserts that it finds the place of each picture.
+            # vLLM first cuts the text of a prompt and then asserts that the place of each picture is still in it.
             length = tok_params.truncate_prompt_tokens if tok_params is not None else None
             if length is None:
                 raise

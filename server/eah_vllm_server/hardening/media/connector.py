@@ -1,4 +1,4 @@
-"""This server's media connector, in the place of vLLM's: what pictures, files and embeddings a request may bring."""
+"""The media connector in the place of vLLM's: it decides which pictures, files and embeddings a request may bring."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,9 +28,10 @@ NUMPY_FILE = "k05VTVBZ"  # the first bytes of a `.npy` file, in base64
 
 
 def install_media_connector(limits: HTTPLimits) -> None:
-    """Let vLLM read media through `CheckedMediaConnector` from now on, in this process.
+    """Let vLLM read all media through `CheckedMediaConnector` from now on, in this process.
 
-    It takes the name of vLLM's default, so that `VLLM_MEDIA_CONNECTOR` still chooses any other. `LLM` is not touched.
+    It takes the name of vLLM's default connector, so that `VLLM_MEDIA_CONNECTOR` can still choose any other. vLLM's
+    offline class `LLM` is not affected.
     """
     networks = tuple(ip_network(network) for network in limits.private_networks)
     bound = {"limits": limits, "networks": networks}
@@ -46,17 +47,17 @@ def _refuse(message: str) -> NoReturn:
 
 
 class CheckedMediaConnector(MediaConnector):
-    """vLLM's connector; URLs only where the operator named hosts, pictures judged before they are decoded."""
+    """vLLM's connector, but it fetches only from hosts that the operator named, and checks pictures before decoding."""
 
     limits = HTTPLimits()
     networks: Sequence[Network] = ()
 
     async def load_from_url_async(self, url: str, media_io: MediaIO[T], *, fetch_timeout: int | None = None) -> T:
-        """As vLLM's.
+        """Load one item of media from a URL, as vLLM's connector does, once the URL is found to be allowed.
 
         Raises:
-            VLLMValidationError: refused; answered with 400.
-            VLLMUnprocessableEntityError: the other side did not deliver; answered with 422.
+            VLLMValidationError: the URL or what it holds is refused; it is answered with 400.
+            VLLMUnprocessableEntityError: the other server did not deliver; it is answered with 422.
         """
         checked = self._checked(media_io)
         scheme = url[:16].partition(":")[0].lower()
@@ -70,7 +71,7 @@ class CheckedMediaConnector(MediaConnector):
             raise VLLMValidationError("the file cannot be read", parameter="image_url") from error
 
     def load_from_url(self, url: str, media_io: MediaIO[T], *, fetch_timeout: int | None = None) -> T:
-        """The same for callers without an event loop."""
+        """Load one item of media as `load_from_url_async` does, for callers without an event loop."""
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(
                 asyncio.run, self.load_from_url_async(url, media_io, fetch_timeout=fetch_timeout)
@@ -113,30 +114,30 @@ class CheckedMediaConnector(MediaConnector):
         except FetchFailed as error:
             raise VLLMUnprocessableEntityError(f"the URL failed: {error}", parameter="image_url") from error
 
-    # `torch.load` is a pickle reader, if a restricted one: of embeddings only numpy's own format is taken.
+    # `torch.load` reads pickles, even if only restricted ones, so embeddings are taken in numpy's own format alone.
 
     def fetch_image_embedding(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return super().fetch_image_embedding(_numpy_only(data, "image_embeds"))
 
     async def fetch_image_embedding_async(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return await super().fetch_image_embedding_async(_numpy_only(data, "image_embeds"))
 
     def fetch_video_embedding(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return super().fetch_video_embedding(_numpy_only(data, "video_embeds"))
 
     async def fetch_video_embedding_async(self, data: str) -> torch.Tensor:
-        """As vLLM's, from a `.npy` file."""
+        """Read an embedding as vLLM does, but only from a `.npy` file; anything else is answered with 400."""
         return await super().fetch_video_embedding_async(_numpy_only(data, "video_embeds"))
 
     def fetch_audio_embedding(self, data: str) -> torch.Tensor:
-        """Refused: vLLM reads nothing but pickles here."""
+        """Refuse audio embeddings: vLLM reads nothing but pickles here."""
         raise VLLMValidationError("pickled tensors are not read", parameter="audio_embeds")
 
     async def fetch_audio_embedding_async(self, data: str) -> torch.Tensor:
-        """Refused: vLLM reads nothing but pickles here."""
+        """Refuse audio embeddings: vLLM reads nothing but pickles here."""
         return self.fetch_audio_embedding(data)
 
 

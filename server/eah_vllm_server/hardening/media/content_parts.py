@@ -1,8 +1,8 @@
-"""What a content part of a message may hold, when it comes over HTTP.
+"""Checks what a content part of a message holds when it comes over HTTP.
 
-vLLM's parts are made for programs as well: some name a Python object (`image_pil`), and a text in such a place is
-opened or fetched by the model's processor, past every rule for media. So only the parts that the HTTP API documents
-are let through, and their values must be what it documents.
+vLLM's parts are made for Python programs as well: some hold a Python object (`image_pil`), and the model's processor
+opens or fetches a text in such a place, past every rule for media. So only the parts that the HTTP API documents are
+let through, and their values must be what it documents.
 """
 
 import reprlib
@@ -14,10 +14,10 @@ from vllm.exceptions import VLLMValidationError
 
 TEXT_TYPES = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "tool_reference"})
 URL_TYPES = {"image_url": "image_url", "input_image": "image_url", "audio_url": "audio_url", "video_url": "video_url"}
-"""Type of a part -> the field that holds its URL, as a text or as `{"url": text}`."""
+"""By the type of a part, the field that holds its URL, as a text or as `{"url": text}`."""
 AUDIO = "input_audio"
 EMBEDDING_TYPES = frozenset({"image_embeds", "audio_embeds", "video_embeds"})
-"""Only on a server that was started with `--enable-mm-embeds`."""
+"""Types that are allowed only on a server that was started with `--enable-mm-embeds`."""
 OBJECT_FIELD = "image_pil"
 """vLLM's own code puts pictures that it has read already into this field; no JSON can hold one."""
 NEVER = frozenset({OBJECT_FIELD, "prompt_embeds"})
@@ -27,14 +27,14 @@ DOCUMENTED = TEXT_TYPES | URL_TYPES.keys() | {AUDIO}
 def check_message(message: Any, *, embeddings: bool) -> None:
     """Check the content of one chat message, as vLLM's renderer is about to get it.
 
-    vLLM's request models leave `content` as an iterator that can be read once; it becomes a list here.
+    vLLM's request models leave `content` as an iterator that can be read only once, so it becomes a list here.
 
     Args:
-        message: a message; what is no mapping is left to vLLM to refuse.
+        message: a message; one that is no mapping is left to vLLM to refuse.
         embeddings: whether the server takes embeddings in place of media.
 
     Raises:
-        VLLMValidationError: a part of another kind, or a value that its kind does not have.
+        VLLMValidationError: a part is of another kind, or holds a value that its kind does not allow.
     """
     if not isinstance(message, dict) or not isinstance(content := message.get("content"), Iterable):
         return
@@ -53,7 +53,7 @@ def _check_part(part: Mapping[str, Any], embeddings: bool) -> None:
     allowed = DOCUMENTED | EMBEDDING_TYPES if embeddings else DOCUMENTED
     if OBJECT_FIELD in (kind, *part) and isinstance(part.get(OBJECT_FIELD), Image.Image):
         return
-    # vLLM looks at the fields, and not at the type, where there is no type or where the part has a name (`uuid`).
+    # Where a part has no type, or has a name (`uuid`), vLLM looks at its fields and not at its type.
     for field in (EMBEDDING_TYPES | NEVER) - allowed:
         if field in part or field == kind:
             _refuse(field, f"this server takes no {field} in a message; {_known(allowed)}")
@@ -69,7 +69,7 @@ def _check_part(part: Mapping[str, Any], embeddings: bool) -> None:
 
 def _check_url(field: str, value: Any) -> None:
     url = value.get("url") if isinstance(value, Mapping) else value
-    # None: the picture was sent before, and is asked for by its name (`uuid`).
+    # None means that the picture was sent before, and is now asked for by its name (`uuid`).
     if url is not None and not isinstance(url, str):
         _refuse(field, f'must be a URL, or {{"url": URL}}, got {reprlib.repr(value)}')
 

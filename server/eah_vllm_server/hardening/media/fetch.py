@@ -1,7 +1,7 @@
 """Fetches a URL that a client sent, from allowed hosts at public addresses only.
 
-The address is checked where the name is resolved, and that very address is connected to: a name that resolves anew to
-another one (DNS rebinding) gains nothing. Every redirect passes all checks again.
+The address is checked where the name is resolved, and the connection goes to that very address, so a name that later
+resolves to another one (DNS rebinding) gains nothing. Every redirect passes all checks again.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from eah_vllm_server.hardening.media.addresses import Network, URLRefused, check
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 64 * 1024
 REDIRECTS = (301, 302, 303, 307, 308)
-# `identity`: a compressed body could be small on the wire and huge here.
+# `identity` asks for no compression: a compressed body could be small on the wire and huge here.
 HEADERS = {"User-Agent": "eah-vllm", "Accept": "*/*", "Accept-Encoding": "identity"}
 
 
@@ -28,7 +28,7 @@ class FetchFailed(ValueError):
 
 
 class CheckedResolver(AbstractResolver):
-    """The system's resolver; a name with any address that is not allowed is refused."""
+    """Uses the system's resolver, and refuses a name with any address that is not allowed."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._resolver = aiohttp.ThreadedResolver()
@@ -37,7 +37,7 @@ class CheckedResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Addresses of a host.
+        """Resolve a host to its addresses.
 
         Raises:
             URLRefused: one of them is neither public nor allowed.
@@ -48,29 +48,29 @@ class CheckedResolver(AbstractResolver):
         return found
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: this resolver holds no resources, but its base class asks for the method."""
         await self._resolver.close()
 
 
 @dataclass(frozen=True, slots=True)
 class FetchRules:
-    """What may be fetched."""
+    """The rules for one fetch: allowed hosts and networks, bounds on size and time, and whether to follow redirects."""
 
     domains: Collection[str]
     networks: Sequence[Network]
-    """Allowed although not public."""
+    """Networks that are allowed although they are not public."""
     max_bytes: int
     seconds: float | None
-    """For everything: names, connections, redirects, the body."""
+    """Time for the whole fetch: names, connections, redirects and the body; None for no bound."""
     redirects: bool
 
 
 async def fetch(url: str, rules: FetchRules) -> bytes:
-    """The body behind a URL.
+    """Return the body behind a URL.
 
     Raises:
         URLRefused: the URL, a redirect or an address is not allowed.
-        FetchFailed: anything that the other side did, or did not do in time.
+        FetchFailed: the other server answered with an error, or did not answer in time.
     """
     connector = aiohttp.TCPConnector(resolver=CheckedResolver(rules.networks), use_dns_cache=False, force_close=True)
     # No proxy from the environment: it would resolve names itself, unchecked.

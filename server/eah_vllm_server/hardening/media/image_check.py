@@ -7,23 +7,24 @@ from PIL import Image
 from eah_vllm_server.hardening.limits import HTTPLimits
 from eah_vllm_server.hardening.media.pixels import can_be_seen
 
-MULTI_PICTURE = "MPO"  # a camera's JPEG with further pictures behind the first, which alone is read
+MULTI_PICTURE = "MPO"  # a camera's JPEG file with further pictures after the first; only the first is read
 CONVERT = "for example with `magick %s -colorspace sRGB -depth 8 out.png`"
 
 
 class ImageRefused(ValueError):
-    """A picture that is not decoded; the message says why."""
+    """A picture is refused before it is decoded; the message says why."""
 
 
 def check_image(data: bytes, limits: HTTPLimits) -> tuple[int, int]:
-    """Width and height of a picture that may be decoded, in pixels.
+    """Return the width and height, in pixels, of a picture that may be decoded.
 
     Raises:
-        ImageRefused: not a picture, of another format, too large, too long, animated, or of values without a meaning.
+        ImageRefused: it is no picture, has another format, is too large, too long or animated, or its values have no
+           known meaning.
     """
     formats = ", ".join(limits.image_formats)
     try:
-        # Lazy: reads the header only. It knows formats by their first bytes, whatever the sender calls them.
+        # Pillow reads only the header here. It knows a format by its first bytes, whatever the sender calls it.
         image = Image.open(BytesIO(data), formats=limits.image_formats)
         animated = image.format != MULTI_PICTURE and bool(getattr(image, "is_animated", False))
     except Image.DecompressionBombError as error:

@@ -1,4 +1,4 @@
-"""vLLM's picture reader behind checks of its own."""
+"""Reads pictures with vLLM's reader, after checks of our own."""
 
 import binascii
 from pathlib import Path
@@ -22,20 +22,20 @@ UNTYPED = frozenset({"", "image", "application/octet-stream"})
 
 
 def refused(why: str) -> VLLMValidationError:
-    """A picture that is answered with 400."""
+    """Make the error that answers a bad picture with 400."""
     return VLLMValidationError(f"the picture is refused: {why}", parameter="image_url")
 
 
 class CheckedImageIO(MediaIO[Any]):
-    """Reads what the header says is fit to decode, and answers whatever a decoder raises with 400.
+    """Decodes pictures whose headers allow it, and answers whatever a decoder raises with 400.
 
-    It stands in for `ImageMediaIO.load_bytes`, which clips 16-bit grey to white and shows colours that are transparent.
-    All other pictures come out bit for bit as from vLLM, with the same key in its caches.
+    It replaces `ImageMediaIO.load_bytes`, which clips 16-bit grey to white and shows colours that are transparent. All
+    other pictures come out bit for bit as from vLLM, with the same key in its caches.
 
     Args:
-        inner: vLLM's reader; its options (mode, background) hold here.
-        limits: what may be decoded.
-        budget: what is left for the request.
+        inner: vLLM's reader, whose options (mode, background colour) apply here too.
+        limits: the limits on what may be decoded.
+        budget: the pictures and pixels that the request may still bring.
     """
 
     def __init__(self, inner: ImageMediaIO, limits: HTTPLimits, budget: PixelBudget) -> None:
@@ -46,10 +46,10 @@ class CheckedImageIO(MediaIO[Any]):
         self._budget = budget
 
     def load_bytes(self, data: bytes) -> MediaWithBytes[Image.Image]:
-        """Check, count, decode.
+        """Check a picture, count it against the request's budget, and decode it.
 
         Raises:
-            VLLMValidationError: says what is wrong with the picture.
+            VLLMValidationError: the picture is refused; the message says what is wrong with it.
         """
         try:
             width, height = check_image(data, self._limits)
@@ -73,12 +73,12 @@ class CheckedImageIO(MediaIO[Any]):
         if self._mode is not None:
             shown = convert_image_mode(image, self._mode, self._background)
             as_stored, image = as_stored and shown is image, shown
-        # vLLM's caches tell pictures apart by their bytes, and by this where the pixels are not the file's own.
+        # vLLM's caches know a picture by its bytes, and also by this where the pixels differ from those in the file.
         config = {"image_mode": self._mode, "rgba_background_color": self._background}
         return MediaWithBytes(image, data, None if as_stored else config)
 
     def load_base64(self, media_type: str, data: str) -> MediaWithBytes[Image.Image]:
-        """What a data: URL holds."""
+        """Decode the picture in a `data:` URL."""
         # Clients often say jpeg for png, or nothing at all: the bytes say what they are.
         said = media_type.strip().lower()
         if not said.startswith("image/") and said not in UNTYPED:
@@ -93,7 +93,7 @@ class CheckedImageIO(MediaIO[Any]):
         return self.load_bytes(decoded)
 
     def load_file(self, filepath: Path) -> MediaWithBytes[Image.Image]:
-        """A file of the server, where the operator allowed a folder."""
+        """Decode a file of the server; only a server whose operator allowed a folder comes here."""
         if filepath.stat().st_size > self._limits.media_bytes:
             raise refused(f"the file is larger than {self._limits.media_bytes} bytes (eah_http.media_bytes)")
         return self.load_bytes(filepath.read_bytes())

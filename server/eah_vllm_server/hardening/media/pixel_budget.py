@@ -1,7 +1,7 @@
-"""How many pictures and pixels one HTTP request may bring: a body of tiny files can hold gigabytes.
+"""Limits the pictures and pixels of one HTTP request: small files can hold gigabytes of pixels.
 
-vLLM processes the pictures of all requests in one thread, so this is also what bounds how long one request can keep
-others waiting.
+vLLM processes the pictures of all requests in one thread, so this also bounds how long one request can keep others
+waiting.
 """
 
 import threading
@@ -18,7 +18,7 @@ width becomes as large as several ordinary ones, and counts as so many."""
 
 
 class PixelBudget:
-    """What is left for a request; its pictures are read in several threads."""
+    """The pictures and pixels that one request may still bring; its pictures are read in several threads."""
 
     def __init__(self, limits: HTTPLimits) -> None:
         self._limits = limits
@@ -27,7 +27,7 @@ class PixelBudget:
         self._lock = threading.Lock()
 
     def take(self, width: int, height: int) -> None:
-        """Count a picture.
+        """Count a picture against the budget; `width` and `height` are in pixels.
 
         Raises:
             ImageRefused: the request has too many pictures or pixels.
@@ -52,14 +52,14 @@ REQUEST_BUDGET: ContextVar[PixelBudget | None] = ContextVar("eah_request_budget"
 
 
 class BudgetPerRequest:
-    """ASGI middleware: a new budget for whatever a request's handler and its tasks decode."""
+    """ASGI middleware that gives each request a new budget, which holds for its handler and the handler's tasks."""
 
     def __init__(self, app: ASGIApp, limits: HTTPLimits) -> None:
         self._app = app
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Pass the request on with a budget of its own."""
         token = REQUEST_BUDGET.set(PixelBudget(self._limits))
         try:
             await self._app(scope, receive, send)

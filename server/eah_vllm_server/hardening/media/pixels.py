@@ -15,31 +15,31 @@ PLAIN = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr"})
 DEEP = frozenset({"I;16", "I;16B"})
 """Grey in 16 bits. Pillow clips it: all but the darkest 256 shades become white."""
 ODD = frozenset({"CMYK", "LAB", "La", "RGBa"})
-"""Inks, a colour space without a display, and colours that were multiplied by their transparency."""
+"""Modes for inks, for a colour space that no display has, and for colours multiplied by their transparency."""
 SIXTEEN_BITS = 1 << 16
-PNG_DEPTH = 24  # where a PNG says how many bits a sample has
+PNG_DEPTH = 24  # the byte of a PNG file that says how many bits a sample has
 TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262
 
 
 class Origin(NamedTuple):
-    """What the file says of its values; a picture that was turned upright does not know it any more."""
+    """What the file says about its values; Pillow drops this when it turns a picture upright."""
 
     kind: str | None
-    """The format, by Pillow's name."""
+    """Format of the file, by Pillow's name."""
     depth: int
-    """Bits of a value, for PNG and TIFF."""
+    """Bits per value, for PNG and TIFF."""
     white_is_zero: bool
 
 
 def decode(data: bytes, formats: tuple[str, ...]) -> tuple[Image.Image, Origin]:
-    """A picture, upright as its EXIF data say; each pixel is decoded once.
+    """Decode a picture and turn it upright as its EXIF data say; each pixel is decoded once.
 
     Raises:
         Exception: whatever broken data lead Pillow to raise.
     """
     image = Image.open(BytesIO(data), formats=formats)
-    # vLLM turns pictures upright under `suppress(Exception)`, which hides that a PNG is broken: decoded a second time
-    # it is black pixels. Once it is decoded here, nothing is left to hide.
+    # vLLM turns pictures upright under `suppress(Exception)`, which hides that a PNG is broken: decoding it a second
+    # time gives black pixels. Decoding it here first raises that error.
     image.load()
     depth, white_is_zero = data[PNG_DEPTH] if image.format == "PNG" else 16, False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -58,12 +58,12 @@ def can_be_seen(image: Image.Image) -> bool:
 
 
 def as_seen(image: Image.Image, origin: Origin, data: bytes) -> Image.Image:
-    """An 8-bit picture of one of the modes in `PLAIN`; the very same picture where it is one already.
+    """Return an 8-bit picture of one of the modes in `PLAIN`; the very same picture where it is one already.
 
     Args:
-        image: as from `decode`; it is left as it is.
-        origin: likewise.
-        data: the file.
+        image: the picture that `decode` returned; it is not changed.
+        origin: what `decode` returned with it.
+        data: the bytes of the file.
     """
     if origin.kind == "PNG" and "transparency" in image.info and image.mode != "P":
         return _with_colour_key(image, origin, data)
@@ -82,14 +82,14 @@ def as_seen(image: Image.Image, origin: Origin, data: bytes) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image, origin: Origin) -> Image.Image:
-    """The upper 8 bits of 16-bit grey, as Pillow itself takes them of 16-bit colours."""
-    # A TIFF may have 12 bits, and 0 for white: Pillow neither scales the ones nor turns the others round.
+    """Return the upper 8 bits of 16-bit grey, as Pillow itself does for 16-bit colours."""
+    # A TIFF may have 12 bits per value, or 0 for white: Pillow neither scales the former nor inverts the latter.
     shift, flip = (origin.depth - 8, 255 if origin.white_is_zero else 0) if origin.kind == "TIFF" else (8, 0)
     return image.convert("I").point([min(value >> shift, 255) ^ flip for value in range(SIXTEEN_BITS)], "L")
 
 
 def _with_colour_key(image: Image.Image, origin: Origin, data: bytes) -> Image.Image:
-    """A PNG in which one colour is transparent (tRNS).
+    """Make the one transparent colour (tRNS) of a PNG transparent.
 
     vLLM looks for that in grey pictures only; Pillow compares the colour with the values that it has scaled to 8 bits.
     """
@@ -102,7 +102,7 @@ def _with_colour_key(image: Image.Image, origin: Origin, data: bytes) -> Image.I
         opaque = image.convert("I").point([255 * (value != key) for value in range(SIXTEEN_BITS)], "L")
         image = _eight_bits(image, origin)
     else:
-        scale = 1 if image.mode == "1" else 255 // ((1 << origin.depth) - 1)  # Pillow has scaled a key of 1 bit
+        scale = 1 if image.mode == "1" else 255 // ((1 << origin.depth) - 1)  # Pillow itself scales a 1-bit key
         image = image.convert("L")
         opaque = _differs(image, [key * scale & 255])
     shown = image.convert("RGB") if image.mode == "L" else image.copy()
@@ -112,7 +112,7 @@ def _with_colour_key(image: Image.Image, origin: Origin, data: bytes) -> Image.I
 
 
 def _differs(image: Image.Image, colour: list[int]) -> Image.Image:
-    """255 where a pixel is of another colour than this one, else 0."""
+    """Return 255 where a pixel has another colour than this one, else 0."""
     bands = (
         image.getchannel(number).point([255 * (value != wanted) for value in range(256)])
         for number, wanted in enumerate(colour)
@@ -121,15 +121,15 @@ def _differs(image: Image.Image, colour: list[int]) -> Image.Image:
 
 
 def _lower_bytes(data: bytes) -> Image.Image:
-    """The lower halves of a PNG's 16-bit colours, which Pillow leaves out; upright."""
+    """Return the lower bytes of a PNG's 16-bit colours, which Pillow drops, as an upright picture."""
     opened = Image.open(BytesIO(data), formats=("PNG",))
-    # PNG stores the upper byte first. Read the other way round, the lower byte is the one that Pillow keeps.
+    # PNG stores the upper byte first. Read in the other byte order, the lower byte is the one that Pillow keeps.
     opened.tile = [tile._replace(args="RGB;16L") for tile in opened.tile]
     return normalize_image(opened)
 
 
 def _by_profile(image: Image.Image) -> Image.Image | None:
-    """CMYK in RGB by the embedded profile, which says what its inks look like; None without one that can be used."""
+    """Convert CMYK to RGB by the embedded profile, which describes the inks; return None without a usable profile."""
     embedded = image.info.get("icc_profile")
     if not embedded:
         return None
@@ -138,5 +138,5 @@ def _by_profile(image: Image.Image) -> Image.Image | None:
         if inks.profile.xcolor_space.strip() != "CMYK":
             return None
         return ImageCms.profileToProfile(image, inks, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):  # ValueError: its names are no text
+    except (ImageCms.PyCMSError, OSError, ValueError):  # ValueError: names in the profile are no text
         return None
