@@ -109,7 +109,7 @@ from vllm.config import CUDAGraphMode
 from vllm.engine.arg_utils import EngineArgs
 from vllm.platforms.interface import UnspecifiedPlatform
 from vllm.plugins import load_general_plugins
-from eah_vllm import refusals
+from eah_vllm.engine import refusals
 
 def config(options, environment=()):
     os.environ.update(environment)
