@@ -21,7 +21,7 @@ class Reply:
 
     status: int | None
     seconds: float
-    """From the last byte sent to the last byte received."""
+    """From just before the last piece was sent to the last byte received."""
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     problem: str = ""
@@ -54,10 +54,9 @@ def send(address: tuple[str, int], pieces: Iterable[bytes], *, seconds: float, h
     head = next(pieces, b"")
     method = "HEAD" if head.startswith(b"HEAD ") else "POST"  # what is read back depends on it
     with socket.create_connection(address, timeout=seconds) as connection:
-        _send(connection, chain((head,), pieces))
+        started = _send(connection, chain((head,), pieces))
         if half:
             connection.shutdown(socket.SHUT_WR)
-        started = time.monotonic()
         answer = http.client.HTTPResponse(connection, method=method)
         try:
             answer.begin()
@@ -67,12 +66,16 @@ def send(address: tuple[str, int], pieces: Iterable[bytes], *, seconds: float, h
         return Reply(answer.status, time.monotonic() - started, body, dict(answer.getheaders()))
 
 
-def _send(connection: socket.socket, pieces: Iterable[bytes]) -> None:
+def _send(connection: socket.socket, pieces: Iterable[bytes]) -> float:
+    """Send all pieces; return when the last one began, since the server may answer before this client runs again."""
+    began = time.monotonic()
     for piece in pieces:
         for start in range(0, len(piece), PIECE):
             if select.select([connection], [], [], 0)[0] and not connection.recv(12, socket.MSG_PEEK).endswith(b"100"):
-                return  # answered already, by more than "100 Continue"
+                return began  # answered already, by more than "100 Continue"
+            began = time.monotonic()
             try:
                 connection.sendall(piece[start : start + PIECE])
             except (BrokenPipeError, ConnectionResetError):
-                return  # refused; its reason may still be there to be read
+                return began  # refused; its reason may still be there to be read
+    return began
