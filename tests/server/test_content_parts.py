@@ -106,10 +106,15 @@ def test_the_refusal_names_the_part_and_repeats_little(server: Server) -> None:
         ({"type": "image_url", "image_url": ["x" * 1_000_000], "uuid": "a"}, "image_url"),
         ({"type": "audio_url", "audio_url": 5, "uuid": "a"}, "audio_url"),
     ]:
-        for path in (CHAT, "/invocations", "/tokenize"):
-            body = {"model": "tiny", "messages": user(part)}
+        # vLLM's request models read a message whose parts they do not know in another way if it has no other part.
+        for path, messages in [
+            (path, messages)
+            for path in (CHAT, "/invocations", "/tokenize")
+            for messages in (user(part), [{"role": "user", "content": [part]}])
+        ]:
+            body = {"model": "tiny", "messages": messages}
             status, _, text = request(server, "POST", path, json.dumps(body).encode())
-            assert (status, name in text, len(text) < 2000) == (400, True, True), f"{path}: {text[:1000]}"
+            assert (status, name in text, len(text) < 600) == (400, True, True), f"{path}: {text[:1000]}"
 
 
 def test_a_host_that_never_answers_holds_up_nobody(server: Server) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from PIL import Image
+from pydantic import ValidationError
 from vllm.exceptions import VLLMValidationError
 
 TEXT_TYPES = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "tool_reference"})
@@ -40,7 +41,13 @@ def check_message(message: Any, *, embeddings: bool) -> None:
         return
     if isinstance(content, str):
         return
-    parts = message["content"] = list(content)
+    try:
+        parts = message["content"] = list(content)
+    except ValidationError as error:  # the iterator checks OpenAI's own parts, and lists every kind that one is not
+        part = error.errors()[0]["input"]
+        if isinstance(part, Mapping):
+            _check_part(part, embeddings)
+        _refuse("content", f"a content part lacks what its type needs, got {reprlib.repr(part)}")
     for part in parts:
         if isinstance(part, Mapping):
             _check_part(part, embeddings)
