@@ -32,7 +32,6 @@ class CheckedCountTokensRequest(AnthropicCountTokensRequest):
     """Body of `POST /v1/messages/count_tokens`."""
 
     _check_blocks = model_validator(mode="before")(check_blocks)
-
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 

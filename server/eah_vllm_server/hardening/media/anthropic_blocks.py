@@ -7,9 +7,7 @@ drops pictures whose source it does not know.
 import reprlib
 from typing import Any
 
-from vllm.exceptions import VLLMValidationError
-
-from eah_vllm_server.hardening.media.content_parts import EMBEDDING_TYPES, NEVER
+from eah_vllm_server.hardening.media.content_parts import REFUSED_BY_DEFAULT, refuse_part
 
 IN_TOOL_RESULTS = ("text", "image", "tool_reference")
 SOURCES = ("base64", "url")
@@ -31,9 +29,9 @@ def check_blocks(request: Any) -> Any:
                 kind = inner.get("type")
                 if kind not in IN_TOOL_RESULTS:
                     known = ", ".join(IN_TOOL_RESULTS)
-                    _refuse("type", f"{reprlib.repr(kind)} is no block of a tool's result; known are {known}")
-                for field in sorted((EMBEDDING_TYPES | NEVER) & inner.keys()):
-                    _refuse(field, f"{field} is no field of a block")
+                    refuse_part("type", f"{reprlib.repr(kind)} is no block of a tool's result; known are {known}")
+                for field in sorted(REFUSED_BY_DEFAULT & inner.keys()):
+                    refuse_part(field, f"{field} is no field of a block")
                 _check_source(inner)
     return request
 
@@ -48,8 +46,4 @@ def _check_source(block: dict[str, Any]) -> None:
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
     if kind not in SOURCES:
-        _refuse("source", f"a picture's source must be of type {' or '.join(SOURCES)}, got {reprlib.repr(kind)}")
-
-
-def _refuse(parameter: str, message: str) -> None:
-    raise VLLMValidationError(f"{parameter}: {message}", parameter=parameter)
+        refuse_part("source", f"a picture's source must be of type {' or '.join(SOURCES)}, got {reprlib.repr(kind)}")

@@ -22,7 +22,10 @@ EMBEDDING_TYPES = frozenset({"image_embeds", "audio_embeds", "video_embeds"})
 OBJECT_FIELD = "image_pil"
 """vLLM's own code puts pictures that it has read already into this field; no JSON can hold one."""
 NEVER = frozenset({OBJECT_FIELD, "prompt_embeds"})
+URL_FIELDS = frozenset(URL_TYPES.values())
+REFUSED_BY_DEFAULT = NEVER | EMBEDDING_TYPES
 DOCUMENTED = TEXT_TYPES | URL_TYPES.keys() | {AUDIO}
+WITH_EMBEDDINGS = DOCUMENTED | EMBEDDING_TYPES
 
 
 def check_message(message: Any, *, embeddings: bool) -> None:
@@ -47,43 +50,43 @@ def check_message(message: Any, *, embeddings: bool) -> None:
         part = error.errors()[0]["input"]
         if isinstance(part, Mapping):
             _check_part(part, embeddings)
-        _refuse("content", f"a content part lacks what its type needs, got {reprlib.repr(part)}")
+        refuse_part("content", f"a content part lacks what its type needs, got {reprlib.repr(part)}")
     for part in parts:
         if isinstance(part, Mapping):
             _check_part(part, embeddings)
         elif not isinstance(part, str):
-            _refuse("content", f"a part of a message must be an object with a type, got {reprlib.repr(part)}")
+            refuse_part("content", f"a part of a message must be an object with a type, got {reprlib.repr(part)}")
 
 
 def _check_part(part: Mapping[str, Any], embeddings: bool) -> None:
     kind = part.get("type")
-    allowed = DOCUMENTED | EMBEDDING_TYPES if embeddings else DOCUMENTED
+    allowed, refused = (WITH_EMBEDDINGS, NEVER) if embeddings else (DOCUMENTED, REFUSED_BY_DEFAULT)
     if OBJECT_FIELD in (kind, *part) and isinstance(part.get(OBJECT_FIELD), Image.Image):
         return
     # Where a part has no type, or has a name (`uuid`), vLLM looks at its fields and not at its type.
-    for field in (EMBEDDING_TYPES | NEVER) - allowed:
+    for field in refused:
         if field in part or field == kind:
-            _refuse(field, f"this server takes no {field} in a message; {_known(allowed)}")
+            refuse_part(field, f"this server takes no {field} in a message; {_known(allowed)}")
     if kind is not None and (not isinstance(kind, str) or kind not in allowed):
-        _refuse("type", f"{reprlib.repr(kind)} is no type of a content part; {_known(allowed)}")
-    for field in set(URL_TYPES.values()) & part.keys():
+        refuse_part("type", f"{reprlib.repr(kind)} is no type of a content part; {_known(allowed)}")
+    for field in URL_FIELDS & part.keys():
         _check_url(field, part[field])
     for field in EMBEDDING_TYPES & part.keys():
         _check_embeddings(field, part[field])
     if AUDIO in part and not _texts(part[AUDIO], needed="data"):
-        _refuse(AUDIO, f'must be {{"data": BASE64, "format": "wav"}}, got {reprlib.repr(part[AUDIO])}')
+        refuse_part(AUDIO, f'must be {{"data": BASE64, "format": "wav"}}, got {reprlib.repr(part[AUDIO])}')
 
 
 def _check_url(field: str, value: Any) -> None:
     url = value.get("url") if isinstance(value, Mapping) else value
     # None means that the picture was sent before, and is now asked for by its name (`uuid`).
     if url is not None and not isinstance(url, str):
-        _refuse(field, f'must be a URL, or {{"url": URL}}, got {reprlib.repr(value)}')
+        refuse_part(field, f'must be a URL, or {{"url": URL}}, got {reprlib.repr(value)}')
 
 
 def _check_embeddings(field: str, value: Any) -> None:
     if not (value is None or isinstance(value, str) or _texts(value)):
-        _refuse(field, f"must be the base64 of a .npy file, or an object of such texts, got {reprlib.repr(value)}")
+        refuse_part(field, f"must be the base64 of a .npy file, or an object of such texts, got {reprlib.repr(value)}")
 
 
 def _texts(value: Any, needed: str | None = None) -> bool:
@@ -96,5 +99,10 @@ def _known(allowed: Iterable[str]) -> str:
     return f"the types of parts are {', '.join(sorted(allowed))}"
 
 
-def _refuse(field: str, message: str) -> NoReturn:
+def refuse_part(field: str, message: str) -> NoReturn:
+    """Refuse a request for one of its content parts.
+
+    Raises:
+        VLLMValidationError: always; answered with 400.
+    """
     raise VLLMValidationError(f"{field}: {message}", parameter=field)
