@@ -1,9 +1,7 @@
-"""The options that a caller may set: one schema, and the flat form in which they travel to the engine."""
+"""What a caller may say of a method, as schemas; `wire.py` has the form in which it travels to the engine."""
 
-import json
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -16,18 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-WIRE_NAME = "eah"
-WIRE_PREFIX = "eah_"
-TAG_FIELD = "tag"
-MAX_TAG = 128
-RECORD_FIELD = "eah/record"
-"""Field on requests that EAH changes: the name of their record (`reuse/prefix_records.py`), or None."""
-REASON_FIELD = "eah/reason"
-"""Field on requests that ask for EAH and cannot get it: the reason."""
-PRIVATE_FIELDS = (RECORD_FIELD, REASON_FIELD)
-"""Fields that our scheduler sets for our workers; whatever a caller puts there is removed."""
-
 MAX_SEED = 2**32 - 1
+Options = TypeVar("Options", bound="MethodOptions")
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
@@ -42,17 +30,33 @@ def _refuse_bool(value: object) -> object:
 LayerIdx = Annotated[int, Field(ge=0)]
 
 
-class EAHOptions(BaseModel):
-    """EAH options as a caller writes them; `None` means that the caller has not set the option.
+class MethodOptions(BaseModel):
+    """Options of a method as a caller writes them; `None` means that the caller has not set the option.
 
     Types are exactly those of JSON: a number is no text, an integer has no fraction (2, never 2.0), true is not 1.
+    Every method has these two options, and a subclass adds those of its own.
     """
+
+    BLAMED: ClassVar[str] = "layer"
+    """The option that an error names which is about several options together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     layer: Annotated[
         LayerIdx | Annotated[list[LayerIdx], Field(min_length=1)] | None, BeforeValidator(_refuse_bool)
     ] = Field(None, description="decoder layer or layers, 0-based")
+    report: bool | None = Field(None, description="return what was done")
+
+    def over(self, base: Self) -> Self:
+        """Return these options, with those of `base` for whatever is not set here."""
+        return type(self)(**{**base.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+
+
+class EAHOptions(MethodOptions):
+    """Options of EAH (arXiv 2411.09968)."""
+
+    BLAMED: ClassVar[str] = "relative_threshold"
+
     threshold: Annotated[float | None, BeforeValidator(_refuse_bool)] = Field(
         None, gt=0, lt=1, description="vision-sink threshold: mean attention received per later row, unitless"
     )
@@ -69,7 +73,6 @@ class EAHOptions(BaseModel):
         None, ge=0, le=1, description="least share of image tokens that must be sinks of the source head (gamma)"
     )
     preset: PresetName | None = Field(None, description="starting values of the options not said")
-    report: bool | None = Field(None, description="return what was done")
 
     @field_validator("seed")
     @classmethod
@@ -84,7 +87,7 @@ class EAHOptions(BaseModel):
             raise ValueError("threshold and relative_threshold exclude each other: send one of them")
         return self
 
-    def over(self, base: "EAHOptions") -> "EAHOptions":
+    def over(self, base: Self) -> Self:
         """Return these options, with those of `base` for whatever is not set here."""
         said = self.model_dump(exclude_none=True)
         rest = base.model_dump(exclude_none=True)
@@ -93,7 +96,7 @@ class EAHOptions(BaseModel):
             rest.pop("relative_threshold", None)
         if "head" in said:
             rest.pop("seed", None)  # the base's seed belongs to the base's head
-        return EAHOptions(**{**rest, **said})
+        return type(self)(**{**rest, **said})
 
 
 class EngineDefaults(EAHOptions):
@@ -131,73 +134,20 @@ def shown(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:100]}..."
 
 
-SWITCH = {1: True, 0: False, "1": True, "0": False, "true": True, "false": False}
-"""How the flat form spells true and false; the values True and False are found here too, as equal to 1 and 0."""
-NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,30})([.][0-9]{1,30})?([eE][+-]?[0-9]{1,3})?")
-"""Pattern of a JSON number, which the flat form may hold as a text."""
-
-
-def _switch(value: Any) -> Any:
-    return SWITCH.get(value, value) if isinstance(value, int | str) else value
-
-
-def _from_flat(name: str, value: Any) -> Any:
-    """Turn a value of the flat form into a value of the typed form."""
-    if isinstance(value, list):
-        return [_from_flat(name, item) for item in value]
-    if name == "report":
-        return _switch(value)
-    return json.loads(value) if isinstance(value, str) and NUMBER.fullmatch(value) else value
-
-
-def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]:
-    """Return the flat form of EAH with `options`, which travels in `SamplingParams.extra_args` (and `vllm_xargs`)."""
-    said = options.model_dump(exclude_none=True)
-    flat: dict[str, Any] = {WIRE_NAME: 1} | {WIRE_PREFIX + name: value for name, value in said.items()}
-    return flat if tag is None else flat | {WIRE_PREFIX + TAG_FIELD: tag}
-
-
-def from_extra_args(extra_args: Mapping[str, Any] | None) -> tuple[EAHOptions, str | None] | None:
-    """Read the flat form back: options and report tag, or None when EAH is off.
-
-    Many callers can send only numbers and texts. So true and false may be 1 and 0, and a number may be a text;
-    otherwise the types are those of the typed form.
-
-    Raises:
-        OptionError: an `eah_*` name is unknown, a value is bad, or there are `eah_*` options without `eah`.
-    """
-    flat = {
-        name: value for name, value in (extra_args or {}).items() if name == WIRE_NAME or name.startswith(WIRE_PREFIX)
-    }
-    if not flat:
-        return None
-    if WIRE_NAME not in flat:
-        raise OptionError(next(iter(flat)), "is set but `eah` is not; send eah=1 to switch EAH on")
-    switch = _switch(flat.pop(WIRE_NAME))
-    if not isinstance(switch, bool):
-        raise OptionError(WIRE_NAME, f"must be true or false (1 or 0), got {shown(switch)}")
-    tag = flat.pop(WIRE_PREFIX + TAG_FIELD, None)
-    if tag is not None and not (isinstance(tag, str) and 0 < len(tag) <= MAX_TAG):
-        raise OptionError(WIRE_PREFIX + TAG_FIELD, f"must be a string of 1 to {MAX_TAG} characters, got {shown(tag)}")
-    named = {name.removeprefix(WIRE_PREFIX): value for name, value in flat.items()}
-    options = parse_options({name: _from_flat(name, value) for name, value in named.items()}, WIRE_PREFIX)
-    return (options, tag) if switch else None
-
-
-def parse_options(fields: Mapping[str, Any], prefix: str = "eah.") -> EAHOptions:
-    """Validate option fields; `prefix` is how the caller spells their names.
+def parse_options(fields: Mapping[str, Any], prefix: str, schema: type[Options]) -> Options:
+    """Validate the options of a method; `prefix` is how the caller spells their names.
 
     Raises:
         OptionError: an option is bad; the message names the first bad field, what is allowed, and what was sent.
     """
-    unknown = sorted(set(fields) - set(EAHOptions.model_fields))
+    unknown = sorted(set(fields) - set(schema.model_fields))
     if unknown:
-        raise OptionError(prefix + unknown[0], f"unknown option; known are {', '.join(EAHOptions.model_fields)}")
+        raise OptionError(prefix + unknown[0], f"unknown option; known are {', '.join(schema.model_fields)}")
     try:
-        return EAHOptions(**fields)
+        return schema(**fields)
     except ValidationError as error:
         first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else "relative_threshold"
+        field = str(first["loc"][0]) if first["loc"] else schema.BLAMED
         raise OptionError(
             prefix + field, f"{first['msg'].removeprefix('Value error, ')}, got {shown(fields.get(field))}"
         ) from None

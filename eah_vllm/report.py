@@ -1,7 +1,7 @@
 """Reports of what was done to a request, as plain data."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 NO_IMAGE = "no_image"
@@ -27,51 +27,32 @@ NOT_RUN = "not_run"
 
 
 @dataclass(frozen=True, slots=True)
-class LayerReport:
-    """What was done to one request in one layer.
+class Report:
+    """One request: whether any layer was changed, why one was not (None: all were), and every layer that was read.
 
-    `head` is the source head, None where nothing was broadcast; `sinks` its vision sinks (where nothing was broadcast,
-    those of the head the rule chose); `density` is `sinks / image_tokens`. `reused`: chosen by an earlier request with
-    the same image prefix (`prefix_reuse`), part of the JSON form only where it is true.
+    A layer is JSON data that the method makes (`Method.explain`); its field `layer` is the decoder layer, 0-based.
     """
-
-    layer: int
-    head: int | None
-    sinks: int
-    image_tokens: int
-    density: float
-    reused: bool = False
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        fields = asdict(self)
-        return fields if self.reused else {name: value for name, value in fields.items() if name != "reused"}
-
-
-@dataclass(frozen=True, slots=True)
-class EAHReport:
-    """One request: whether any layer was changed, why one was not (None: all were), and every layer that was read."""
 
     applied: bool
     reason: str | None
-    layers: tuple[LayerReport, ...] = ()
+    layers: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"applied": self.applied, "reason": self.reason, "layers": [layer.to_dict() for layer in self.layers]}
+        return {"applied": self.applied, "reason": self.reason, "layers": [dict(layer) for layer in self.layers]}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "EAHReport":
+    def from_dict(cls, data: dict[str, Any]) -> "Report":
         """Read the JSON form back."""
-        return cls(data["applied"], data["reason"], tuple(LayerReport(**layer) for layer in data["layers"]))
+        return cls(data["applied"], data["reason"], tuple(data["layers"]))
 
 
-def merge_reports(parts: Sequence[EAHReport]) -> EAHReport:
+def merge_reports(parts: Sequence[Report]) -> Report:
     """Merge the reports of several pipeline stages into one: each stage holds some of the layers."""
     if not parts:
-        return EAHReport(False, NOT_RUN)
-    layers = {layer.layer: layer for part in parts for layer in part.layers}
+        return Report(False, NOT_RUN)
+    layers = {layer["layer"]: layer for part in parts for layer in part.layers}
     reasons = [part.reason for part in parts if part.reason not in (None, NOT_RUN)]
     applied = any(part.applied for part in parts)
     fallback = None if applied else NOT_RUN
-    return EAHReport(applied, reasons[0] if reasons else fallback, tuple(layers[idx] for idx in sorted(layers)))
+    return Report(applied, reasons[0] if reasons else fallback, tuple(layers[idx] for idx in sorted(layers)))

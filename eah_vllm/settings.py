@@ -1,22 +1,14 @@
-"""Options with every default filled in and checked against one model, and their identity in the KV cache."""
+"""Settings: a method's options with every default filled in and checked against one model; their cache identity."""
 
-import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from eah_vllm.options import EAHOptions, HeadRule, OptionError, PresetName
+from eah_vllm.options import EAHOptions, HeadRule, MethodOptions, OptionError, PresetName
 
-METHOD_VERSION = "2"
-"""A part of every fingerprint; raise it when the method starts to write other KV for equal options."""
-
-PRESETS: Mapping[str, EAHOptions] = {
-    "paper": EAHOptions(layer=1, threshold=0.002, head="auto", min_density=0.0, preset="paper", report=False),
-    # The released file hard-codes layer index 15 and 0.0008 (research code, modeling_llama_eah.py lines 68 and 1097).
-    "released_code": EAHOptions(
-        layer=15, threshold=0.0008, head="auto", min_density=0.0, preset="released_code", report=False
-    ),
-}
+RELEASED_CODE_DIVISOR = 647
+"""The released code divides column c by 647 - c: correct for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +19,52 @@ class ModelShape:
     num_heads: int
 
 
-@dataclass(frozen=True, slots=True)
-class EAHSettings:
-    """Options with every default filled in and checked against one model."""
+@dataclass(frozen=True)
+class MethodSettings:
+    """What the settings of every method have; a subclass adds its own, all of which change the KV cache."""
+
+    VERSION: ClassVar[str]
+    """A part of every fingerprint; raise it when the method starts to write other KV for equal settings."""
 
     layers: tuple[int, ...]
+    """Decoder layers in which the method acts, 0-based and ascending."""
+
+    def fingerprint(self) -> str:
+        """Return a hex digest of everything that changes the KV cache of layers after the method's own."""
+        return hashlib.sha256(f"{type(self).__module__} {self.VERSION} {self!r}".encode()).hexdigest()[:32]
+
+
+def layers_of(said: MethodOptions, shape: ModelShape, prefix: str) -> tuple[int, ...]:
+    """Return the layers that options name, ascending; `prefix` is how the caller spells option names.
+
+    Raises:
+        OptionError: the model does not have one of them.
+    """
+    assert said.layer is not None
+    layers = tuple(sorted({said.layer} if isinstance(said.layer, int) else set(said.layer)))
+    if layers[-1] >= shape.num_layers:
+        raise OptionError(prefix + "layer", f"this model has layers 0..{shape.num_layers - 1}, got {layers[-1]}")
+    return layers
+
+
+@dataclass(frozen=True)
+class EAHSettings(MethodSettings):
+    """Settings of EAH."""
+
+    VERSION: ClassVar[str] = "2"
+
     threshold: float | None
     relative_threshold: float | None
     head: HeadRule | int
     min_density: float
-    preset: PresetName
     seed: int = 0
     """Number of the draw of a random head; 0 for every other rule."""
-    report: bool = False
-    tag: str | None = None
-    """Name of the report on this request; whoever will collect the report chooses it."""
+    first_token_counts: bool = True
+    """Whether the first image token of each span can be a sink; the released code begins after it, at `[36:611]`."""
+    divisor: int | None = None
+    """The sums of column c are divided by `divisor - c`; None: by the number of later rows, `S - 1 - c`."""
+    head_zero_wins: bool = True
+    """Whether head 0 can be the source head; never in the released code, whose condition is `if k > 0`."""
 
     def sink_threshold(self, prompt_length: int) -> float:
         """Return the absolute vision-sink threshold for a prompt of `prompt_length` tokens."""
@@ -50,15 +73,24 @@ class EAHSettings:
         assert self.threshold is not None
         return self.threshold
 
-    def fingerprint(self) -> str:
-        """Return a hex digest of everything that changes the KV cache of layers after an EAH layer."""
-        kv_changing = dataclasses.replace(self, report=False, tag=None)
-        return hashlib.sha256(f"{METHOD_VERSION} {kv_changing!r}".encode()).hexdigest()[:32]
+
+PRESETS: Mapping[PresetName, EAHOptions] = {
+    "paper": EAHOptions(layer=1, threshold=0.002, head="auto", min_density=0.0, preset="paper", report=False),
+    # The released file hard-codes layer index 15 and 0.0008 (research code, modeling_llama_eah.py lines 68 and 1097).
+    "released_code": EAHOptions(
+        layer=15, threshold=0.0008, head="auto", min_density=0.0, preset="released_code", report=False
+    ),
+}
+"""Starting values of the options."""
+RELEASED_CODE: Mapping[str, Any] = {
+    "first_token_counts": False,
+    "divisor": RELEASED_CODE_DIVISOR,
+    "head_zero_wins": False,
+}
+"""Settings that only the preset `released_code` has: no option names them."""
 
 
-def resolve(
-    options: EAHOptions, defaults: EAHOptions, shape: ModelShape, tag: str | None = None, prefix: str = "eah."
-) -> EAHSettings:
+def resolve(options: EAHOptions, defaults: EAHOptions, shape: ModelShape, prefix: str = "eah.") -> EAHSettings:
     """Fill `options` from `defaults` and the preset, and check them against the model.
 
     A preset named by the caller replaces the server's defaults; one named by the server only starts them. `prefix` is
@@ -69,13 +101,9 @@ def resolve(
     """
     stated = options if options.preset is not None else options.over(defaults)
     full = stated.over(PRESETS[stated.preset or "paper"])
-    assert full.layer is not None
     assert full.head is not None
     assert full.min_density is not None
-    assert full.preset is not None
-    layers = tuple(sorted({full.layer} if isinstance(full.layer, int) else set(full.layer)))
-    if layers[-1] >= shape.num_layers:
-        raise OptionError(prefix + "layer", f"this model has layers 0..{shape.num_layers - 1}, got {layers[-1]}")
+    layers = layers_of(full, shape, prefix)
     if isinstance(full.head, int) and full.head >= shape.num_heads:
         raise OptionError(prefix + "head", f"this model has heads 0..{shape.num_heads - 1}, got {full.head}")
     return EAHSettings(
@@ -84,8 +112,6 @@ def resolve(
         full.relative_threshold,
         full.head,
         full.min_density,
-        full.preset,
         full.seed or 0,
-        bool(full.report),
-        tag,
+        **(RELEASED_CODE if full.preset == "released_code" else {}),
     )

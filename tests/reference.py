@@ -112,7 +112,7 @@ def reference_generate(
         allowed: Tokens to choose from, all where None.
         pictures: What the engine calls the pictures; the random head depends on it.
     """
-    model, processor = _load(str(path))
+    model, processor = load_reference(str(path))
     input_ids, pixel_values = _prepare(model, processor, prompt, images)
     request = _resolve(eah, input_ids, model, pictures) if eah is not None else None
     for layer in model.model.language_model.layers:
@@ -135,7 +135,7 @@ def reference_generate(
 
 def image_embeddings(path: str | Path, images: list[Image.Image]) -> np.ndarray:
     """What the language model is given for each image, `[images, image tokens, hidden]`."""
-    model, processor = _load(str(path))
+    model, processor = load_reference(str(path))
     pixel_values = processor.image_processor(images, return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         features = model.model.get_image_features(pixel_values).pooler_output
@@ -144,7 +144,7 @@ def image_embeddings(path: str | Path, images: list[Image.Image]) -> np.ndarray:
 
 def prompt_embeddings(path: str | Path, prompt: str, images: list[Image.Image]) -> np.ndarray:
     """What the language model is given for a prompt, `[prompt length, hidden]`."""
-    model, processor = _load(str(path))
+    model, processor = load_reference(str(path))
     input_ids, _ = _prepare(model, processor, prompt, images)
     is_image = np.array(input_ids) == model.config.image_token_index
     with torch.inference_mode():
@@ -274,7 +274,7 @@ def _tokens_per_image(model: Any) -> int:
 
 
 @lru_cache(maxsize=4)
-def _load(path: str) -> tuple[Any, Any]:
+def load_reference(path: str) -> tuple[Any, Any]:
     AttentionInterface.register("eah_reference", _eah_attention)
     AttentionMaskInterface.register("eah_reference", eager_mask)
     model = LlavaForConditionalGeneration.from_pretrained(

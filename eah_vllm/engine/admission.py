@@ -1,4 +1,4 @@
-"""Checks EAH options before the engine sees a request, whatever way it came in; bad options are refused with 400.
+"""Checks options before the engine sees a request, whatever way it came in; bad options are refused with 400.
 
 vLLM's only per-request admission hook is a custom logits processor's `validate_params`. The processors here change no
 logits. The hook gets no configuration, so the model's shape is part of the class name that the config hook registers:
@@ -8,23 +8,23 @@ logits. The hook gets no configuration, so the model's shape is part of the clas
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from eah_vllm.options import WIRE_PREFIX, EAHOptions, from_extra_args
-from eah_vllm.settings import ModelShape, resolve
+from eah_vllm.method.registry import asked_for
+from eah_vllm.settings import ModelShape
 
 if TYPE_CHECKING:
     from vllm.sampling_params import SamplingParams
 
 
 def check_request(sampling_params: "SamplingParams", shape: ModelShape) -> None:
-    """Refuse a request whose EAH options are bad.
+    """Refuse a request whose options of a method are bad.
 
     Raises:
         OptionError: an option is bad; this is a `ValueError`, which vLLM answers with 400.
     """
-    asked = from_extra_args(sampling_params.extra_args)
+    asked = asked_for(sampling_params.extra_args)
     if asked is not None:
         # The engine's defaults were checked at start, so only the request's own options can be out of range here.
-        resolve(asked[0], EAHOptions(layer=0), shape, prefix=WIRE_PREFIX)
+        asked.method.resolve(asked.options, asked.method.Options(layer=0), shape, prefix=f"{asked.method.name}_")
 
 
 @cache

@@ -1,20 +1,21 @@
 """Reads EAH's settings from an engine's configuration, which a hook of vLLM adapts or refuses at start."""
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import ValidationError
 from vllm.config import ModelConfig, VllmConfig
 from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 
 from eah_vllm.engine.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
-from eah_vllm.options import EAHOptions, EngineDefaults, OptionError
-from eah_vllm.settings import METHOD_VERSION, ModelShape, resolve
+from eah_vllm.method.base import Method
+from eah_vllm.method.registry import METHODS
+from eah_vllm.options import EngineDefaults, MethodOptions, OptionError, Options, parse_options
+from eah_vllm.settings import ModelShape
 from eah_vllm.version import __version__
 
 logger = init_logger(__name__)
-Options = TypeVar("Options", bound=EAHOptions)
 
 
 def model_shape(model_config: ModelConfig) -> ModelShape:
@@ -29,15 +30,24 @@ def engine_settings(vllm_config: VllmConfig) -> EngineDefaults:
     Raises:
         ValueError: a field is unknown or a value is bad; the message names it.
     """
-    additional: Any = vllm_config.additional_config
-    fields = additional.get("eah", {}) if isinstance(additional, dict) else {}
-    return _read(EngineDefaults, fields, "--additional-config eah")
+    return _read(EngineDefaults, _additional(vllm_config, "eah"), "--additional-config eah")
 
 
-def engine_defaults(vllm_config: VllmConfig) -> EAHOptions:
-    """Return the server's option defaults; the checkpoint's `config.json` (field `eah`) gives those not set there."""
-    fields = getattr(vllm_config.model_config.hf_config, "eah", {})
-    return engine_settings(vllm_config).options().over(_read(EAHOptions, fields, "the checkpoint's config.json: eah"))
+def method_defaults(vllm_config: VllmConfig, method: Method) -> MethodOptions:
+    """Return the server's defaults of a method's options.
+
+    They come from `--additional-config '{"NAME": {...}}'`; the checkpoint's `config.json` (field NAME) gives those not
+    set there.
+    """
+    fields, where = _additional(vllm_config, method.name), f"--additional-config {method.name}"
+    said = engine_settings(vllm_config).options() if method.name == "eah" else _read(method.Options, fields, where)
+    checkpoints = getattr(vllm_config.model_config.hf_config, method.name, {})
+    return said.over(_read(method.Options, checkpoints, f"the checkpoint's config.json: {method.name}"))
+
+
+def all_defaults(vllm_config: VllmConfig) -> Mapping[str, MethodOptions]:
+    """Return the server's defaults of every method's options, by the method's name."""
+    return {name: method_defaults(vllm_config, method) for name, method in METHODS.items()}
 
 
 def drafting_slots(vllm_config: VllmConfig) -> int:
@@ -64,23 +74,23 @@ def engine_facts(vllm_config: VllmConfig) -> dict[str, Any]:
 
 def identity(vllm_config: VllmConfig) -> str:
     """Return what must be equal in all processes of one server: data-parallel engines may be on several machines."""
-    settings, defaults = engine_settings(vllm_config), engine_defaults(vllm_config)
-    return f"eah_vllm {__version__}, method {METHOD_VERSION}, {settings!r}, {defaults!r}"
+    defaults, shape = all_defaults(vllm_config), model_shape(vllm_config.model_config)
+    methods = [
+        f"{name} {method.resolve(method.Options(), defaults[name], shape).fingerprint()} {defaults[name]!r}"
+        for name, method in sorted(METHODS.items())
+    ]
+    return f"eah_vllm {__version__}, {engine_settings(vllm_config)!r}, {', '.join(methods)}"
+
+
+def _additional(vllm_config: VllmConfig, name: str) -> Any:
+    additional: Any = vllm_config.additional_config
+    return additional.get(name, {}) if isinstance(additional, dict) else {}
 
 
 def _read(schema: type[Options], fields: Any, where: str) -> Options:
     if not isinstance(fields, dict):
         raise ValueError(f"{where} must be an object of options, got {fields!r}")
-    unknown = sorted(set(fields) - set(schema.model_fields))
-    if unknown:
-        raise ValueError(f"{where}.{unknown[0]}: unknown option; known are {', '.join(schema.model_fields)}")
-    try:
-        return schema(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = first["loc"][0] if first["loc"] else "relative_threshold"
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}.{field}: {message}, got {fields.get(field)!r}") from None
+    return parse_options(fields, f"{where}.", schema)
 
 
 class EAHConfigHook(VerifyAndUpdateConfig):
@@ -94,7 +104,8 @@ class EAHConfigHook(VerifyAndUpdateConfig):
             ValueError: a feature cannot work with EAH; the message names the option to change.
         """
         shape = model_shape(vllm_config.model_config)
-        _check_defaults(engine_defaults(vllm_config), shape)
+        for method in METHODS.values():
+            _check_defaults(method, method_defaults(vllm_config, method), shape)
         settings = engine_settings(vllm_config)
         refuse_unsupported(vllm_config, settings)
         if not settings.chunked_prefill:
@@ -108,13 +119,14 @@ class EAHConfigHook(VerifyAndUpdateConfig):
             vllm_config.model_config.logits_processors = [*processors, admission]
 
 
-def _check_defaults(defaults: EAHOptions, shape: ModelShape) -> None:
-    # The `paper` preset's layer 1 must exist too, or a bare `eah: true` could never be answered.
+def _check_defaults(method: Method, defaults: MethodOptions, shape: ModelShape) -> None:
+    # What the method starts with (EAH's layer 1) must exist too, or a bare `eah: true` could never be answered.
     try:
-        resolve(EAHOptions(), defaults, shape)
+        method.resolve(method.Options(), defaults, shape)
     except OptionError as error:
-        option = f'--additional-config \'{{"eah": {{"{error.field.removeprefix("eah.")}": ...}}}}\''
-        raise ValueError(f"EAH (eah_vllm) cannot run here: default {error}; set another with {option}.") from None
+        option = error.field.removeprefix(f"{method.name}.")
+        advice = f'--additional-config \'{{"{method.name}": {{"{option}": ...}}}}\''
+        raise ValueError(f"EAH (eah_vllm) cannot run here: default {error}; set another with {advice}.") from None
 
 
 def _never_split(vllm_config: VllmConfig) -> None:

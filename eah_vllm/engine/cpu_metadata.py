@@ -6,12 +6,10 @@ from typing import Any
 import torch
 from vllm import envs
 
-from eah_vllm.method.prompt_batch import PrefillSlice, Prompt
+from eah_vllm.method.base import Part, Prompt
 
 
-def cpu_metadata(
-    impl: Any, layer: Any, batch: Any, dtype: torch.dtype, prompt: PrefillSlice[Prompt], block_size: int
-) -> Any:
+def cpu_metadata(impl: Any, layer: Any, batch: Any, dtype: torch.dtype, prompt: Part[Prompt], block_size: int) -> Any:
     """Make attention metadata of one request's rows, over a KV cache that holds its blocks and no others.
 
     Args:

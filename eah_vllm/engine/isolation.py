@@ -1,70 +1,80 @@
-"""Decides which requests EAH changes, and keeps their KV cache apart from that of all others."""
+"""Decides which requests a method changes, and keeps their KV cache apart from that of all others."""
 
 import copy
 import hashlib
 import secrets
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
 from vllm import SamplingParams
 from vllm.v1.request import Request
 
-from eah_vllm.options import PRIVATE_FIELDS, REASON_FIELD, RECORD_FIELD, EAHOptions, from_extra_args
+from eah_vllm.method.registry import asked_for
+from eah_vllm.options import MethodOptions
+from eah_vllm.order import ORDER_FIELD, Order, order_of
 from eah_vllm.report import PROMPT_SPLIT
 from eah_vllm.reuse.prefix_records import PrefixRecords, prefix_key
-from eah_vllm.settings import ModelShape, resolve
+from eah_vllm.settings import ModelShape
 
 
-def asks_for_eah(request: Request) -> bool:
-    """Whether a request asks for EAH and has an image; without one it is a plain request, and reports `no_image`."""
+def give_order(request: Request, defaults: Mapping[str, MethodOptions], shape: ModelShape) -> Order | None:
+    """Read and resolve what a request asks for, write it where the workers read it, and return it; None: it is plain.
+
+    Values that a caller has put there are removed.
+    """
     params = request.sampling_params
-    return params is not None and from_extra_args(params.extra_args) is not None and _has_image(request)
+    asked = asked_for(params.extra_args) if params is not None else None
+    if asked is None:
+        if order_of(params.extra_args if params is not None else None) is not None:
+            _write(request, None)
+        return None
+    settings = asked.method.resolve(asked.options, defaults[asked.method.name], shape)
+    order = Order(asked.method.name, settings, asked.tag)
+    _write(request, order)
+    return order
 
 
 def is_changed(request: Request) -> bool:
-    """Whether `isolate` has prepared a request for EAH."""
-    params = request.sampling_params
-    return params is not None and params.extra_args is not None and RECORD_FIELD in params.extra_args
+    """Whether a method will change a request: it has an order, an image, and no reason against it.
 
-
-def forget_private_fields(request: Request) -> None:
-    """Remove values that a caller has put into fields that only our scheduler may write."""
-    params = request.sampling_params
-    if params is not None and params.extra_args and any(name in params.extra_args for name in PRIVATE_FIELDS):
-        _write_private_fields(request, {})
-
-
-def isolate(request: Request, defaults: EAHOptions, shape: ModelShape, records: PrefixRecords | None) -> None:
-    """Give an EAH request block hashes of its own, and keep it from reading cached prefixes that others wrote.
-
-    KV of the layers after an EAH layer depends on the settings, so blocks may be shared only between requests of equal
-    settings. Choosing the head needs every row of the prompt, so nothing is read at all unless `records` names the
-    blocks that were written with one choice of heads. Requests without EAH keep vLLM's hashes and share with all other
-    plain traffic.
+    Without an image it is a plain request, and its report says so.
     """
-    assert request.sampling_params is not None
-    asked = from_extra_args(request.sampling_params.extra_args)
-    assert asked is not None
-    settings = resolve(asked[0], defaults, shape)
-    record = None
-    if records is not None:
-        record = records.record_of(_prefix_key(request, settings.fingerprint()))
+    params = request.sampling_params
+    order = order_of(params.extra_args) if params is not None else None
+    return order is not None and order.reason is None and _has_image(request)
+
+
+def isolate(request: Request, order: Order, records: PrefixRecords | None) -> None:
+    """Give a request block hashes of its own, and keep it from reading cached prefixes that others wrote.
+
+    KV of the layers after a method's layer depends on the settings, so blocks may be shared only between requests of
+    equal settings. A method needs every row of the prompt, so nothing is read at all unless `records` names the
+    blocks that were written with one choice of heads. Plain requests keep vLLM's hashes and share with all other plain
+    traffic.
+    """
+    fingerprint, record = order.settings.fingerprint(), None
+    if records is not None and order.method == "eah":
+        record = records.record_of(_prefix_key(request, fingerprint))
     else:
         request.skip_reading_prefix_cache = True
-    salt = f"{settings.fingerprint()}\n{request.cache_salt or ''}\n{record or ''}"
+    salt = f"{fingerprint}\n{request.cache_salt or ''}\n{record or ''}"
     _hash_anew(request, hashlib.sha256(salt.encode()).hexdigest())
-    params = _write_private_fields(request, {RECORD_FIELD: record})
+    params = _write(request, replace(order, record=record))
     params.skip_reading_prefix_cache = request.skip_reading_prefix_cache  # KV connectors read this field
 
 
-def answer_plainly(request: Request) -> None:
-    """Answer a request without EAH because no step can hold its whole prompt; the workers say so in its report."""
-    _write_private_fields(request, {REASON_FIELD: PROMPT_SPLIT})
+def answer_plainly(request: Request, order: Order) -> None:
+    """Answer a request without its method because no step can hold its whole prompt; its report will say so."""
+    _write(request, replace(order, reason=PROMPT_SPLIT))
 
 
 def make_plain(request: Request) -> None:
-    """Answer a request without EAH that was isolated before; no other request shares the blocks that it writes now."""
+    """Answer a request plainly that was isolated before; no other request shares the blocks that it writes now."""
+    assert request.sampling_params is not None
+    order = order_of(request.sampling_params.extra_args)
+    assert order is not None
     _hash_anew(request, secrets.token_hex(32))
-    answer_plainly(request)
+    answer_plainly(request, order)
 
 
 def _hash_anew(request: Request, salt: str) -> None:
@@ -73,11 +83,11 @@ def _hash_anew(request: Request, salt: str) -> None:
     request.update_block_hashes()
 
 
-def _write_private_fields(request: Request, fields: dict[str, Any]) -> SamplingParams:
+def _write(request: Request, order: Order | None) -> SamplingParams:
     assert request.sampling_params is not None
     params = copy.copy(request.sampling_params)  # a caller in the same process may use its object again
-    callers = {name: value for name, value in (params.extra_args or {}).items() if name not in PRIVATE_FIELDS}
-    params.extra_args = callers | fields
+    callers = {name: value for name, value in (params.extra_args or {}).items() if name != ORDER_FIELD}
+    params.extra_args = callers if order is None else callers | {ORDER_FIELD: order}
     request.sampling_params = params
     return params
 

@@ -12,9 +12,12 @@ from vllm.model_executor.models.llava import (
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
-from eah_vllm.engine.config import engine_defaults, model_shape
+from eah_vllm.engine.attention_call import attend_after_cached_prefix
+from eah_vllm.engine.config import engine_settings
 from eah_vllm.engine.layer import wrap_decoder_layers
 from eah_vllm.engine.refusals import OUR_SCHEDULER
+from eah_vllm.method.registry import METHODS
+from eah_vllm.reuse.reused_heads import ReusedHeads
 from eah_vllm.worker.intervention import Intervention
 from eah_vllm.worker.trace import open_trace
 
@@ -33,7 +36,9 @@ class EAHLlavaForConditionalGeneration(LlavaForConditionalGeneration):
             raise RuntimeError("EAH (eah_vllm): EAH_DISABLE must be set alike in all processes of an engine.")
         runner = "V2" if vllm_config.use_v2_model_runner else "V1"
         trace = open_trace({"runner": runner, "rank": get_tensor_model_parallel_rank()})
-        self.eah = Intervention(engine_defaults(vllm_config), model_shape(vllm_config.model_config), trace)
+        reuse = engine_settings(vllm_config).prefix_reuse
+        methods = METHODS | ({"eah": ReusedHeads(attend_after_cached_prefix)} if reuse else {})
+        self.eah = Intervention(methods, trace)
         wrap_decoder_layers(vllm_config, f"{prefix}.language_model." if prefix else "language_model.", self.eah)
 
     @classmethod

@@ -8,8 +8,8 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
-from eah_vllm.engine.config import engine_defaults, engine_settings, max_whole_prompt, model_shape
-from eah_vllm.engine.isolation import answer_plainly, asks_for_eah, forget_private_fields, isolate
+from eah_vllm.engine.config import all_defaults, engine_settings, max_whole_prompt, model_shape
+from eah_vllm.engine.isolation import answer_plainly, give_order, is_changed, isolate
 from eah_vllm.engine.whole_prompts import WholePromptsMixin
 from eah_vllm.reuse.prefix_records import PrefixRecords
 
@@ -21,7 +21,7 @@ class EAHSchedulerMixin(WholePromptsMixin):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.eah_defaults = engine_defaults(self.vllm_config)
+        self.eah_defaults = all_defaults(self.vllm_config)
         self.eah_shape = model_shape(self.vllm_config.model_config)
         self.eah_records = PrefixRecords() if engine_settings(self.vllm_config).prefix_reuse else None
         logger.info(
@@ -32,13 +32,13 @@ class EAHSchedulerMixin(WholePromptsMixin):
         )
 
     def add_request(self, request: Request) -> Any:
-        """Decide whether EAH can change the request, isolate it if so, then queue it."""
-        forget_private_fields(request)
-        if asks_for_eah(request):
+        """Decide whether the method that a request asks for can change it, isolate it if so, then queue it."""
+        order = give_order(request, self.eah_defaults, self.eah_shape)
+        if order is not None and is_changed(request):
             if self.fits_into_a_step(request):
-                isolate(request, self.eah_defaults, self.eah_shape, self.eah_records)
+                isolate(request, order, self.eah_records)
             else:
-                answer_plainly(request)
+                answer_plainly(request, order)
         return super().add_request(request)  # type: ignore[misc]
 
     def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:

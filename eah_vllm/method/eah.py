@@ -1,19 +1,21 @@
-"""The EAH intervention on one layer: count sinks, choose each prompt's source head, broadcast its map."""
+"""EAH (arXiv 2411.09968): count vision sinks, choose each prompt's source head, and let every head use its map."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from eah_vllm.method.prompt_batch import Prompt, PromptBatch
-from eah_vllm.method.shards import HeadShards
+from eah_vllm import report
+from eah_vllm.method import backend
+from eah_vllm.method.base import LayerReport, LayerStep, Method, Parts, Prompt
 from eah_vllm.method.sinks import count_sinks, mean_over_later_rows
 from eah_vllm.method.source_head import choose_source_head
-
-RELEASED_CODE_DIVISOR = 647
-"""The released code divides column c by 647 - c: correct for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
+from eah_vllm.method.spans import image_columns
+from eah_vllm.options import MAX_SEED, EAHOptions, MethodOptions
+from eah_vllm.settings import PRESETS, EAHSettings, ModelShape, resolve
 
 
 def random_number(seed: int, layer: int, pictures: Sequence[str]) -> int:
@@ -32,55 +34,114 @@ def random_number(seed: int, layer: int, pictures: Sequence[str]) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps([seed, layer, *pictures]).encode()).digest())
 
 
-def choose_heads(
-    prompts: PromptBatch[Prompt], layer: int, query: Tensor, key: Tensor, scale: float, shards: HeadShards
-) -> Tensor:
-    """Choose the source head of every prompt in one layer (arXiv 2411.09968).
+class EAH(Method):
+    """Lets every head of a layer use the attention map of the head that sees the image best."""
 
-    Returns int64 `[prompts, 4]`, on the query's device: source head, its sinks, most sinks of any head, broadcast or
-    not.
+    name: ClassVar[str] = "eah"
+    Options: ClassVar[type[MethodOptions]] = EAHOptions
 
-    Args:
-        prompts: whole prompts of a step.
-        layer: decoder layer, 0-based.
-        query: `[tokens, local heads, head_dim]` of the step, after rotary embedding.
-        key: `[tokens, local kv heads, head_dim]`.
-        scale: factor on the scores before the softmax.
-        shards: where the layer's other heads are.
-    """
-    columns, received = prompts.attention_received(query, key, scale)
-    states = [prompt.state for prompt in prompts.slices]
-    counts = []
-    for state, positions, sums in zip(states, columns, received, strict=True):
-        released = state.settings.preset == "released_code"
-        divisor = (RELEASED_CODE_DIVISOR if released else state.prompt_length - 1) - positions
-        mean = mean_over_later_rows(sums, divisor)
-        counts.append(count_sinks(mean, state.settings.sink_threshold(state.prompt_length)))
-    choices = []
-    for state, sinks in zip(states, shards.gather_heads(torch.stack(counts)), strict=True):
-        settings = state.settings
-        number = random_number(settings.seed, layer, state.pictures) if settings.head == "random" else 0
-        source, broadcast = choose_source_head(
-            sinks,
-            state.image_tokens,
-            settings.head,
-            min_density=settings.min_density,
-            head_zero_wins=settings.preset != "released_code",
-            random_seed=number,
-        )
-        choices.append(torch.stack((source, sinks.gather(0, source.view(1))[0], sinks.max(), broadcast)))
-    return torch.stack(choices)
+    def resolve(self, said: Any, defaults: Any, shape: ModelShape, prefix: str | None = None) -> EAHSettings:
+        """See `settings.resolve`."""
+        return resolve(said, defaults, shape, prefix or "eah.")
+
+    def on_prompts(self, at: LayerStep, prompts: Parts[Prompt]) -> Tensor:
+        """Choose each prompt's source head and broadcast its map; the numbers are those of `choose`."""
+        choices = self.choose(at, prompts)
+        at.ordinary(overwritten=prompts.are_everything and surely_broadcast(prompts, choices))
+        self.broadcast(at, prompts, choices)
+        return choices
+
+    def choose(self, at: LayerStep, prompts: Parts[Prompt]) -> Tensor:
+        """Choose the source head of every whole prompt in one layer.
+
+        Returns:
+            int64 `[prompts, 4]`, on the query's device: source head, its sinks, most sinks of any head, broadcast or
+            not.
+        """
+        columns, received = backend.attention_received(prompts, columns_of(prompts), at.query, at.key, at.scale)
+        counts = []
+        for state, positions, sums in zip(prompts.states, columns, received, strict=True):
+            divisor = state.settings.divisor or state.prompt_length - 1
+            mean = mean_over_later_rows(sums, divisor - positions)
+            counts.append(count_sinks(mean, state.settings.sink_threshold(state.prompt_length)))
+        choices = []
+        for state, sinks in zip(prompts.states, at.shards.gather_heads(torch.stack(counts)), strict=True):
+            settings: EAHSettings = state.settings
+            number = random_number(settings.seed, at.layer, state.pictures) if settings.head == "random" else 0
+            source, broadcast = choose_source_head(
+                sinks,
+                state.image_tokens,
+                settings.head,
+                min_density=settings.min_density,
+                head_zero_wins=settings.head_zero_wins,
+                random_seed=number,
+            )
+            choices.append(torch.stack((source, sinks.gather(0, source.view(1))[0], sinks.max(), broadcast)))
+        return torch.stack(choices)
+
+    def broadcast(self, at: LayerStep, prompts: Parts[Prompt], choices: Tensor) -> None:
+        """Overwrite each prompt's rows of the output with the source head's map times each head's own values.
+
+        Args:
+            at: layer and step, whose `ordinary` was called.
+            prompts: whole prompts of the step.
+            choices: see `choose`; a prompt that is not to be changed keeps its rows.
+        """
+        columns = columns_of(prompts)
+        backend.broadcast(prompts, columns, choices, at.query, at.key, at.value, at.output, at.scale, at.shards)
+
+    def explain(
+        self, settings: EAHSettings, layer: int, image_tokens: int, numbers: Sequence[float]
+    ) -> tuple[LayerReport, str | None]:
+        """Return the report on one layer; `numbers` is a row of `choose`, and 1 after it for a recorded choice."""
+        head, sinks, most_sinks, broadcast, *recorded = (int(number) for number in numbers)
+        reason = None
+        if not broadcast:
+            reason = report.NO_SINK if most_sinks == 0 else report.BELOW_MIN_DENSITY
+            if not settings.head_zero_wins and most_sinks > 0 and head == 0:
+                reason = report.HEAD_ZERO
+        density = sinks / image_tokens if image_tokens else 0.0
+        layer_report = {
+            "layer": layer,
+            "head": head if broadcast else None,
+            "sinks": sinks,
+            "image_tokens": image_tokens,
+            "density": density,
+        }
+        return layer_report | ({"reused": True} if any(recorded) else {}), reason
+
+    def warm_up(self, at: LayerStep) -> None:
+        """Compile the GPU kernels, so that no request waits for that."""
+        backend.compile_kernels(at.query, at.key, at.value, at.output, at.scale, at.shards)
+
+    def describe(self, defaults: Any, shape: ModelShape) -> Mapping[str, Any]:
+        """Return defaults, presets and limits."""
+        return {
+            "defaults": defaults.over(PRESETS[defaults.preset or "paper"]).model_dump(exclude_none=True),
+            "presets": {name: options.model_dump(exclude_none=True) for name, options in PRESETS.items()},
+            "limits": {
+                "layer": [0, shape.num_layers - 1],
+                "head": [0, shape.num_heads - 1],
+                "seed": [0, MAX_SEED],
+                "threshold": "greater than 0, less than 1",
+                "relative_threshold": "greater than 0",
+                "min_density": [0, 1],
+            },
+        }
 
 
-def on_host(choices: Tensor) -> tuple[Tensor, torch.Event | None]:
-    """Start the copy of `choices` that reports and counts will read; without an event there is nothing to wait for.
-
-    The copy is read when a report is collected; waiting for it here would stall the step.
-    """
+def surely_broadcast(prompts: Parts[Prompt], choices: Tensor) -> bool:
+    """Whether it is known, without waiting for the device, that every prompt's rows will be overwritten."""
     if choices.device.type == "cpu":
-        return choices, None
-    copy = torch.empty_like(choices, device="cpu", pin_memory=True)
-    copy.copy_(choices, non_blocking=True)
-    copied = torch.Event(choices.device)
-    copied.record()
-    return copy, copied
+        return bool(choices[:, 3].all())
+    return all(isinstance(state.settings.head, int) for state in prompts.states)
+
+
+def columns_of(prompts: Parts[Prompt]) -> list[list[int]]:
+    """Return the positions of each prompt's image tokens within the prompt, as its settings count them."""
+    found: list[list[int]] | None = prompts.memo.get("columns")
+    if found is None:
+        found = prompts.memo["columns"] = [
+            image_columns(state.spans, drop_first=not state.settings.first_token_counts) for state in prompts.states
+        ]
+    return found

@@ -29,3 +29,11 @@ def image_spans(placeholders: Iterable[tuple[int, int, Sequence[bool] | None]]) 
         edges = [idx for idx in range(length + 1) if (idx < length and mask[idx]) != (idx > 0 and mask[idx - 1])]
         spans += [ImageSpan(offset + a, offset + b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     return tuple(sorted(spans, key=lambda span: span.start))
+
+
+def image_columns(spans: Sequence[ImageSpan], *, drop_first: bool = False) -> list[int]:
+    """Return the prompt positions of the image tokens; `drop_first` omits each span's first, as `[36:611]` does.
+
+    That slice is the one of the released code.
+    """
+    return [column for span in spans for column in range(span.start + drop_first, span.stop)]

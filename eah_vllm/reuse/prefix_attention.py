@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eah_vllm.method.prompt_batch import PrefillSlice, Prompt
+from eah_vllm.method.base import Part, Prompt
 
 READABLE_IMPLS = ("CPUAttentionBackendImpl",)
 """Attention implementations whose blocks are known to be `[blocks, kv heads, key then value]`."""
@@ -25,7 +25,7 @@ def attend_after_prefix(
     block_table: Tensor,
     metadata: Any,
     source: Tensor,
-    prompt: PrefillSlice[Prompt],
+    prompt: Part[Prompt],
 ) -> Tensor:
     """Compute attention of the rows after a cached prefix, with the source head's map for every head.
 

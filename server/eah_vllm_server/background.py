@@ -9,12 +9,12 @@ from fastapi.responses import Response
 from vllm.entrypoints.openai.responses.protocol import ResponsesResponse
 from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
 
-from eah_vllm.report import EAHReport
+from eah_vllm.report import Report
 from eah_vllm_server.reply import FetchReport
 
 ANSWERED = ("completed", "incomplete")
 """States in which a stored response is an answer; a response that was cancelled or failed gets no report."""
-Kept = tuple[ResponsesResponse, EAHReport]
+Kept = tuple[ResponsesResponse, Report]
 
 
 def is_answered(response: Response) -> bool:
@@ -43,7 +43,7 @@ class BackgroundReports:
         following = self._when_ended(serving, response_id, running, fetch, at_end)
         self._kept[response_id] = asyncio.create_task(following)
 
-    async def report(self, serving: OpenAIServingResponses, response_id: str) -> EAHReport | None:
+    async def report(self, serving: OpenAIServingResponses, response_id: str) -> Report | None:
         """Return the report of an answered response, None when there is none; wait while it is being read."""
         following = self._kept.get(response_id)
         kept = None if following is None else await asyncio.shield(following)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 import vllm
 
-from eah_vllm.options import MAX_SEED, EAHOptions
-from eah_vllm.settings import METHOD_VERSION, PRESETS
+from eah_vllm.method.registry import METHODS
+from eah_vllm.settings import EAHSettings
 from eah_vllm.version import __version__
 from eah_vllm_server.state import EAHState
 
@@ -15,7 +15,11 @@ from eah_vllm_server.state import EAHState
 def capabilities(state: EAHState) -> dict[str, Any]:
     """Return the answer to `GET /v1/eah` as JSON data: names, options with defaults and limits, engine, versions."""
     model, shape = state.model, state.model.shape
-    preset = model.defaults.preset or "paper"
+    methods = {
+        name: {"options": method.Options.model_json_schema()["properties"]}
+        | dict(method.describe(model.defaults[name], shape))
+        for name, method in METHODS.items()
+    }
     return {
         "object": "eah.capabilities",
         "model": model.names.base()[0],
@@ -24,21 +28,12 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         "reason": model.refusal,
         "num_layers": shape.num_layers,
         "num_heads": shape.num_heads,
-        "defaults": model.defaults.over(PRESETS[preset]).model_dump(exclude_none=True),
         "engine": dict(state.engine),
-        "presets": {name: options.model_dump(exclude_none=True) for name, options in PRESETS.items()},
-        "limits": {
-            "layer": [0, shape.num_layers - 1],
-            "head": [0, shape.num_heads - 1],
-            "seed": [0, MAX_SEED],
-            "threshold": "greater than 0, less than 1",
-            "relative_threshold": "greater than 0",
-            "min_density": [0, 1],
-        },
-        "options": EAHOptions.model_json_schema()["properties"],
+        **methods["eah"],  # EAH was the only method once, so its facts also stand at the top
+        "methods": methods,
         "versions": {
             "eah_vllm": __version__,
-            "method": METHOD_VERSION,
+            "method": EAHSettings.VERSION,
             "vllm": vllm.__version__,
             "torch": torch.__version__,
             "transformers": version("transformers"),

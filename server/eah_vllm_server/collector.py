@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm.v1.engine.async_llm import AsyncLLM
 
-from eah_vllm.report import EAHReport, merge_reports
+from eah_vllm.report import Report, merge_reports
 from eah_vllm_server.metrics import EAHMetrics
 
 COUNT_SECONDS = 1.0
@@ -57,10 +57,10 @@ class ReportCollector:
         self._abandoned.append(tag)
         self._uncounted.set()
 
-    async def report(self, tag: str) -> EAHReport:
+    async def report(self, tag: str) -> Report:
         """Fetch what was done to the request with this tag; its workers forget the report."""
         parts = await self._collect([tag])
-        return merge_reports([EAHReport.from_dict(part["reports"][tag]) for part in parts if tag in part["reports"]])
+        return merge_reports([Report.from_dict(part["reports"][tag]) for part in parts if tag in part["reports"]])
 
     async def keep_counting(self) -> None:
         """Fetch counts until cancelled."""
@@ -91,10 +91,10 @@ class ReportCollector:
     async def _collect_now(self, tags: list[str], abandoned: Sequence[str]) -> list[Mapping[str, Any]]:
         parts: list[Mapping[str, Any]] = await self._ask_workers("eah_collect", tags, abandoned)
         for part in parts:
-            for outcome, number in part["outcomes"].items():
-                self._metrics.count_requests(outcome, number)
-            for layer, head, number in part["source_heads"]:
-                self._metrics.count_source_head(layer, head, number)
+            for method, outcome, number in part["outcomes"]:
+                self._metrics.count_requests(method, outcome, number)
+            for method, layer, head, number in part["source_heads"]:
+                self._metrics.count_source_head(method, layer, head, number)
         return parts
 
     async def _ask_workers(self, method: str, *args: Any) -> list[Any]:

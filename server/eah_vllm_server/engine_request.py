@@ -1,18 +1,14 @@
-"""Turns an HTTP request into an engine request: only here does `eah` become the flat options that the engine reads."""
+"""Turns an HTTP request into an engine request: only here does a method's field become flat options of the engine."""
 
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from eah_vllm.options import (
-    WIRE_NAME,
-    WIRE_PREFIX,
-    EAHOptions,
-    OptionError,
-    from_extra_args,
-    to_extra_args,
-)
-from eah_vllm.settings import ModelShape, resolve
+from eah_vllm.method.registry import METHODS, Asked, asked_for
+from eah_vllm.options import MethodOptions, OptionError
+from eah_vllm.settings import ModelShape
+from eah_vllm.wire import is_of, to_extra_args
 from eah_vllm_server.names import ModelNames
 from eah_vllm_server.schemas import EAHCompletionRequest, EAHRequest
 
@@ -23,55 +19,65 @@ class ServedModel:
 
     names: ModelNames
     shape: ModelShape
-    defaults: EAHOptions
+    defaults: Mapping[str, MethodOptions]
+    """By method."""
     refusal: str | None
-    """The reason why no request can have EAH (one of `eah_vllm.report`), None when requests can have it."""
+    """The reason why no request can have a method (one of `eah_vllm.report`), None when requests can have them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that asks for EAH."""
+class Applied:
+    """A request that asks for a method."""
 
+    method: str
     report_tag: str | None
     """The tag under which the workers keep its report; None when no report was asked for."""
     refusal: str | None
-    """The reason why the request cannot have EAH; None when it can."""
+    """The reason why the request cannot have the method; None when it can."""
 
 
-def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
-    """Resolve the model alias and `eah`, and write the engine's options into `request.vllm_xargs`.
+def to_engine_request(request: EAHRequest, model: ServedModel) -> Applied | None:
+    """Resolve the model alias and the methods' fields, and write the engine's options into `request.vllm_xargs`.
 
     An explicit `eah: false` wins over the alias.
 
     Raises:
         OptionError: an option that is impossible for this model, or cannot be combined with another field.
     """
+    request.model, by_alias = model.names.resolve(request.model)
     xargs = dict(request.vllm_xargs or {})
-    flat = [name for name in xargs if name == WIRE_NAME or name.startswith(WIRE_PREFIX)]
-    if flat and request.eah is not None:
-        raise OptionError("vllm_xargs", f"holds {flat[0]} beside the field `eah`; send one of them")
-    options = _options(request, xargs, model.names)
-    if options is None:
+    asked = _asked(request, xargs, "eah" if by_alias else None)
+    if asked is None:
         return None
+    name = asked.method.name
     if model.refusal is not None:
-        return Asked(None, model.refusal)
+        return Applied(name, None, model.refusal)
     if getattr(request, "use_beam_search", False):
-        raise OptionError("use_beam_search", "cannot be combined with eah; send one of them")
-    settings = resolve(options, model.defaults, model.shape)
-    tag = uuid.uuid4().hex if settings.report else None
-    others = {name: value for name, value in xargs.items() if name not in flat}
-    request.vllm_xargs = others | to_extra_args(options, tag)
-    return Asked(tag, None)
+        raise OptionError("use_beam_search", f"cannot be combined with {name}; send one of them")
+    asked.method.resolve(asked.options, model.defaults[name], model.shape)
+    tag = uuid.uuid4().hex if asked.options.over(model.defaults[name]).report else None
+    others = {key: value for key, value in xargs.items() if not is_of(name, key)}
+    request.vllm_xargs = others | to_extra_args(name, asked.options, tag)
+    return Applied(name, tag, None)
 
 
-def _options(request: EAHRequest, xargs: Mapping[str, object], names: ModelNames) -> EAHOptions | None:
-    request.model, by_alias = names.resolve(request.model)
-    if isinstance(request.eah, EAHOptions):
-        return request.eah
-    if request.eah is not None:
-        return EAHOptions() if request.eah else None
-    wired = from_extra_args(xargs)
-    if wired is not None:
-        return wired[0]
+def _asked(request: EAHRequest, xargs: Mapping[str, Any], alias: str | None) -> Asked | None:
+    """Return the method that a request asks for by a field, in flat form or by an alias; None for a plain request."""
+    fields = {name: said for name in METHODS if (said := getattr(request, name, None)) is not None}
+    for name in fields:
+        flat = [key for key in xargs if is_of(name, key)]
+        if flat:
+            raise OptionError("vllm_xargs", f"holds {flat[0]} beside the field `{name}`; send one of them")
+    wired = asked_for(xargs)
+    found = [] if wired is None else [wired]
+    for name, said in fields.items():
+        options = said if isinstance(said, MethodOptions) else METHODS[name].Options()
+        found += [Asked(METHODS[name], options, None)] if said is not False else []
     # A completion's prompt carries no image, so its alias is only another name of the model.
-    return EAHOptions() if by_alias and not isinstance(request, EAHCompletionRequest) else None
+    if alias is not None and alias not in fields and not isinstance(request, EAHCompletionRequest):
+        method = METHODS[alias]
+        found += [Asked(method, method.Options(), None)] if all(one.method is not method for one in found) else []
+    if len(found) > 1:
+        first, second, *_ = (one.method.name for one in found)
+        raise OptionError(second, f"cannot be combined with {first}; send one of them")
+    return found[0] if found else None

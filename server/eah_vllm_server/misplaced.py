@@ -6,7 +6,9 @@ EAH and without a word about it. Every route of ours refuses it instead and says
 
 from typing import Any
 
-from eah_vllm.options import WIRE_NAME, WIRE_PREFIX, OptionError, shown
+from eah_vllm.method.registry import METHODS, method_of
+from eah_vllm.options import OptionError, shown
+from eah_vllm.wire import is_of
 from eah_vllm_server.refusal import refusal
 
 XARGS = "vllm_xargs"
@@ -35,7 +37,7 @@ def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
         above, inside = unseen.pop()
         for name, value in inside.items():
             path = (*above, name)
-            if not above and name in (WIRE_NAME, XARGS):
+            if not above and (name in METHODS or name == XARGS):
                 continue  # this name is in its place; whoever reads it checks it
             if _is_ours(name) or (name == XARGS and EXTRA_BODY in above):
                 found.append(path)
@@ -46,7 +48,7 @@ def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _is_ours(name: str) -> bool:
     lowered = name.lower()
-    return lowered == WIRE_NAME or lowered.startswith(WIRE_PREFIX)
+    return any(is_of(method, lowered) for method in METHODS)
 
 
 def _spelled(path: tuple[str, ...]) -> str:
@@ -60,7 +62,8 @@ def _advice(path: tuple[str, ...]) -> str:
             f"{EXTRA_BODY} is an argument of the openai client and no field of the request; put what it holds at the "
             "top level of the body"
         )
+    method = method_of(path[-1])
     return (
-        f"EAH is not read here; send the field {WIRE_NAME} at the top level of the body: true, false or an object of "
-        f'options, as in "{WIRE_NAME}": {{"layer": 1, "report": true}}'
+        f"{method.upper()} is not read here; send the field {method} at the top level of the "
+        f'body: true, false or an object of options, as in "{method}": {{"layer": 1, "report": true}}'
     )

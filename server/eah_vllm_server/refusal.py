@@ -2,6 +2,7 @@
 
 from vllm.exceptions import VLLMValidationError
 
+from eah_vllm.method.registry import method_of
 from eah_vllm.options import OptionError
 from eah_vllm_server.metrics import metrics
 
@@ -11,5 +12,5 @@ def refusal(error: OptionError) -> VLLMValidationError:
 
     Pydantic would wrap our own error.
     """
-    metrics().count_requests("refused")
+    metrics().count_requests(method_of(error.field), "refused")
     return VLLMValidationError(str(error), parameter=error.field)

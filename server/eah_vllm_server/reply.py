@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from eah_vllm.report import EAHReport
+from eah_vllm.report import Report
 
-FetchReport = Callable[[], Awaitable[EAHReport]]
-FetchReportIfAny = Callable[[], Awaitable[EAHReport | None]]
+FetchReport = Callable[[], Awaitable[Report]]
+FetchReportIfAny = Callable[[], Awaitable[Report | None]]
 
 
 def when_over(response: Response, then: Callable[[], None]) -> Response:
@@ -105,7 +105,7 @@ def _may_be_last(data: dict[str, Any]) -> bool:
     return data.get("type") in ("response.completed", "response.incomplete", "response.failed")
 
 
-def _with_report(event: str, report: EAHReport | None) -> str:
+def _with_report(event: str, report: Report | None) -> str:
     if report is None:
         return event
     data = _data(event) or {}

@@ -13,10 +13,10 @@ from vllm.entrypoints.openai.responses.api_router import create_responses, retri
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 
 from eah_vllm.options import OptionError
-from eah_vllm.report import EAHReport
+from eah_vllm.report import Report
 from eah_vllm_server.background import is_answered
 from eah_vllm_server.capabilities import capabilities
-from eah_vllm_server.engine_request import Asked, to_engine_request
+from eah_vllm_server.engine_request import Applied, to_engine_request
 from eah_vllm_server.metrics import metrics
 from eah_vllm_server.refusal import refusal
 from eah_vllm_server.reply import FetchReport, add_report, when_over
@@ -44,16 +44,18 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
     if asked is None:
         response = await core_route(request, raw_request)
     else:
-        response = await _serve_eah(asked, request, raw_request, core_route)
+        response = await _serve_applied(asked, request, raw_request, core_route)
     return None if response is None else state.model.names.explain(response, model)
 
 
-async def _serve_eah(asked: Asked, request: EAHRequest, raw_request: Request, core_route: CoreRoute) -> Response | None:
+async def _serve_applied(
+    asked: Applied, request: EAHRequest, raw_request: Request, core_route: CoreRoute
+) -> Response | None:
     state: EAHState = raw_request.app.state.eah
     collector, tag = state.collector, asked.report_tag
     fetch: FetchReport | None
     if asked.refusal is not None:
-        metrics().count_requests(asked.refusal)
+        metrics().count_requests(asked.method, asked.refusal)
         fetch, at_end = partial(_refused, asked.refusal), _nothing
     else:
         # Counts are fetched soon, and again at the end: by then the request has reached an engine.
@@ -80,8 +82,8 @@ async def _serve_eah(asked: Asked, request: EAHRequest, raw_request: Request, co
     return await add_report(response, fetch, at_end)
 
 
-async def _refused(reason: str) -> EAHReport:
-    return EAHReport(False, reason)
+async def _refused(reason: str) -> Report:
+    return Report(False, reason)
 
 
 def _nothing() -> None:

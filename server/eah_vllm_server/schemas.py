@@ -1,28 +1,31 @@
-"""vLLM's request models with the typed field `eah`."""
+"""vLLM's request models with a typed field for each method: `eah`, and those that other packages register."""
 
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
 from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
-from eah_vllm.options import EAHOptions, OptionError, parse_options, shown
+from eah_vllm.method.base import Method
+from eah_vllm.method.registry import METHODS
+from eah_vllm.options import EAHOptions, MethodOptions, OptionError, parse_options, shown
 from eah_vllm_server.hardening.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
 from eah_vllm_server.refusal import refusal
 
 
-def _read(value: Any) -> bool | EAHOptions | None:
-    if value is None or isinstance(value, bool | EAHOptions):
+def _read(method: Method, value: Any) -> bool | MethodOptions | None:
+    if value is None or isinstance(value, bool | MethodOptions):
         return value
     try:
         if isinstance(value, dict):
-            return parse_options(value)
-        raise OptionError("eah", f"must be true, false or an object of options, got {shown(value)}")
+            return parse_options(value, f"{method.name}.", method.Options)
+        raise OptionError(method.name, f"must be true, false or an object of options, got {shown(value)}")
     except OptionError as error:
         raise refusal(error) from error
 
@@ -48,16 +51,16 @@ def _refuse_huge_numbers(fields: Any) -> Any:
 
 EAHField = Annotated[
     bool | EAHOptions | None,
-    BeforeValidator(_read),
+    BeforeValidator(partial(_read, METHODS["eah"])),
     Field(description="EAH on or off, or on with these options; `report: true` returns what was done"),
 ]
 
 
-def _refuse_for_text(value: Any) -> Any:
+def _refuse_for_text(name: str, value: Any) -> Any:
     if value is None or value is False:
         return value
-    refused = "this route takes no eah, since its prompts carry no image; use chat completions, responses or messages"
-    raise refusal(OptionError("eah", refused))
+    why = f"this route takes no {name}, since its prompts carry no image; use chat completions, responses or messages"
+    raise refusal(OptionError(name, why))
 
 
 class EAHChatCompletionRequest(ChatCompletionRequest):
@@ -73,7 +76,7 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 class EAHCompletionRequest(CompletionRequest):
     """Body of `POST /v1/completions`, whose prompts are texts or token ids."""
 
-    eah: Annotated[Literal[False] | None, BeforeValidator(_refuse_for_text)] = None
+    eah: Annotated[Literal[False] | None, BeforeValidator(partial(_refuse_for_text, "eah"))] = None
 
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
@@ -98,5 +101,26 @@ class EAHMessagesRequest(AnthropicMessagesRequest):
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
+
+def _with_other_methods(schema: type[BaseModel]) -> type[BaseModel]:
+    """Return the schema with a field for each method that another package has registered."""
+    others: dict[str, Any] = {}
+    for name, method in METHODS.items():
+        if name in schema.model_fields:
+            continue
+        if schema is EAHCompletionRequest:
+            others[name] = (Annotated[Literal[False] | None, BeforeValidator(partial(_refuse_for_text, name))], None)
+        else:
+            described = Field(description=f"{name} on or off, or on with these options")
+            kind: Any = bool | method.Options | None
+            others[name] = (Annotated[kind, BeforeValidator(partial(_read, method)), described], None)
+    return create_model(schema.__name__, __base__=schema, **others) if others else schema
+
+
+if not TYPE_CHECKING:
+    EAHChatCompletionRequest = _with_other_methods(EAHChatCompletionRequest)
+    EAHCompletionRequest = _with_other_methods(EAHCompletionRequest)
+    EAHResponsesRequest = _with_other_methods(EAHResponsesRequest)
+    EAHMessagesRequest = _with_other_methods(EAHMessagesRequest)
 
 EAHRequest = EAHChatCompletionRequest | EAHCompletionRequest | EAHResponsesRequest | EAHMessagesRequest

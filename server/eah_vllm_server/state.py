@@ -7,7 +7,7 @@ from typing import Any
 
 from vllm.config import VllmConfig
 
-from eah_vllm.engine.config import engine_defaults, model_shape
+from eah_vllm.engine.config import all_defaults, model_shape
 from eah_vllm.models import SUPPORTED_ARCHITECTURES
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
 from eah_vllm.switch import is_disabled
@@ -38,4 +38,4 @@ def served_model(vllm_config: VllmConfig, names: ModelNames) -> ServedModel:
         refusal = DISABLED
     elif vllm_config.model_config.architecture not in SUPPORTED_ARCHITECTURES:
         refusal = UNSUPPORTED_MODEL
-    return ServedModel(names, model_shape(vllm_config.model_config), engine_defaults(vllm_config), refusal)
+    return ServedModel(names, model_shape(vllm_config.model_config), all_defaults(vllm_config), refusal)

@@ -210,4 +210,4 @@ def _run(model: str, case: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     results = [_run(sys.argv[1], case) for case in json.load(sys.stdin)]
-    sys.stdout.write(f"{json.dumps(results)}\n")
+    sys.stdout.write(f"{json.dumps(results, default=asdict)}\n")

@@ -85,7 +85,7 @@ SPECIAL = {
         [
             Wanted("other", 0, 250),
             Wanted("keyed", 0, 200, [(5, 16, "a")], kind=1,
-                   extra_args={"eah/record": "mine", "eah/reason": "mine", "theirs": 1}),
+                   extra_args={"eah/order": "mine", "theirs": 1}),
         ]
     ),
     "full-step": make_case(
@@ -168,6 +168,14 @@ def test_a_long_context_needs_no_larger_steps(ours: dict[str, Schedule]) -> None
     assert ours["wide"].config["enable_chunked_prefill"]
 
 
+def reason_of(schedule: Schedule, name: str) -> str | None:
+    """Why the scheduler says that a request which asks for EAH is answered without it."""
+    extra_args = schedule.extra_args[name]
+    assert set(extra_args) == {"eah", "eah/order"}
+    reason: str | None = extra_args["eah/order"]["reason"]
+    return reason
+
+
 @pytest.mark.parametrize("name", MIXED)
 def test_eah_prompts_are_whole_and_all_are_answered(ours: dict[str, Schedule], name: str) -> None:
     finished = {request for step in ours[name].steps for request in step["finished"]}
@@ -178,7 +186,7 @@ def test_eah_prompts_are_whole_and_all_are_answered(ours: dict[str, Schedule], n
             started = chunks(ours[name], wanted.name)
             assert started
             assert all(computed + tokens >= wanted.prompt for _, computed, tokens in started), (wanted, started)
-            assert set(ours[name].extra_args[wanted.name]) == {"eah", "eah/record"}
+            assert reason_of(ours[name], wanted.name) is None
         assert wanted.name in finished
 
 
@@ -229,8 +237,9 @@ def test_a_prompt_that_fills_a_step_waits_for_answers_and_is_passed_by_nobody(ou
 def test_what_eah_cannot_change_is_a_plain_request(ours: dict[str, Schedule], name: str) -> None:
     """Also for the prefix cache: the steps name the blocks, and how much of a prompt was read."""
     assert ours[f"{name}-eah"].steps == ours[name].steps
-    said = {"eah": 1} if name == "text" else {"eah": 1, "eah/reason": "prompt_split"}
-    assert all(got == said for got in ours[f"{name}-eah"].extra_args.values() if got)
+    schedule = ours[f"{name}-eah"]
+    said = None if name == "text" else "prompt_split"
+    assert all(reason_of(schedule, asked) == said for asked, got in schedule.extra_args.items() if got)
     if name == "text":
         (again,) = [step["new"]["again"] for step in ours["text-eah"].steps if "again" in step["new"]]
         assert again[0] > 0, "nothing was read from the prefix cache"
@@ -246,7 +255,7 @@ def test_a_prompt_waits_for_no_one_who_does_not_run(ours: dict[str, Schedule]) -
     schedule = ours["session"]
     assert schedule.steps[0]["tokens"] == {}
     assert schedule.steps[1]["tokens"] == {"late": LATE.pictures[0][0]}
-    assert schedule.extra_args["late"] == {"eah": 1, "eah/reason": "prompt_split"}
+    assert reason_of(schedule, "late") == "prompt_split"
     assert "late" in schedule.steps[-1]["finished"]
 
 
@@ -255,4 +264,4 @@ def test_such_a_prompt_leaves_the_blocks_of_its_record_alone(ours: dict[str, Sch
     schedule = ours["session-reuse"]
     assert chunks(schedule, "before")[0][2] == 200, "the first one was not whole"
     assert chunks(schedule, "late")[0][1] == 0
-    assert schedule.extra_args["late"] == {"eah": 1, "eah/reason": "prompt_split"}
+    assert reason_of(schedule, "late") == "prompt_split"

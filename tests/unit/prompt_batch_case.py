@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
-from eah_vllm.method.eah import choose_heads
-from eah_vllm.method.prompt_batch import PrefillSlice, PromptBatch
+from eah_vllm.method.base import LayerStep, Part, Parts
+from eah_vllm.method.eah import EAH
 from eah_vllm.method.shards import HeadShards
 from eah_vllm.method.spans import ImageSpan
 from eah_vllm.options import EAHOptions
+from eah_vllm.order import Order
 from eah_vllm.settings import ModelShape, resolve
 from eah_vllm.worker.request_state import RequestState
 from tests.unit.attention_cases import random_qkv
@@ -32,27 +33,34 @@ OPTIONS = [
 LENGTHS = (40, 65, 20, 33, 70, 50)
 
 
-def prompts() -> PromptBatch:
+def prompts() -> Parts:
     """One prompt per set of options, two images each, a foreign row before every one."""
-    slices, start = [], 1
+    parts, start = [], 1
     for idx, (options, length) in enumerate(zip(OPTIONS, LENGTHS, strict=True)):
         settings = resolve(options, EAHOptions(), ModelShape(4, HEADS))
         spans = (ImageSpan(2, length // 2), ImageSpan(length // 2 + 2, length))
-        state = RequestState(f"r{idx}", settings, length, spans, pictures=(f"picture {idx}",))
-        slices.append(PrefillSlice(state, start, idx))
+        state = RequestState(f"r{idx}", Order("eah", settings), length, spans, pictures=(f"picture {idx}",))
+        parts.append(Part(state, start, idx))
         start += length + 1
-    return PromptBatch(tuple(slices))
+    return Parts(tuple(parts))
 
 
-def one_token_pictures() -> PromptBatch:
+def one_token_pictures() -> Parts:
     """Pictures of one token: the released code leaves out each one's first, so no column is left to look at."""
-    slices = []
+    parts = []
     for idx, head in enumerate(("auto", 5)):
         options = EAHOptions(preset="released_code", layer=1, head=head)
         settings = resolve(options, EAHOptions(), ModelShape(4, HEADS))
-        state = RequestState(f"one{idx}", settings, 12, (ImageSpan(2, 3), ImageSpan(5, 6)))
-        slices.append(PrefillSlice(state, 12 * idx, idx))
-    return PromptBatch(tuple(slices))
+        state = RequestState(f"one{idx}", Order("eah", settings), 12, (ImageSpan(2, 3), ImageSpan(5, 6)))
+        parts.append(Part(state, 12 * idx, idx))
+    return Parts(tuple(parts))
+
+
+def layer_step(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, output: torch.Tensor, shards: HeadShards
+) -> LayerStep:
+    """Layer 1 of a step whose ordinary attention is what `output` holds."""
+    return LayerStep(1, query, key, value, output, SCALE, shards, lambda: output, writes_cache=False)
 
 
 class _Ranks:
@@ -83,13 +91,13 @@ def run() -> dict[str, Any]:
     query, key, value = random_qkv(4, total, HEADS, KV_HEADS, HEAD_DIM)
     alone = HeadShards(0, 1, lambda local: local)
     output = torch.full((total, HEADS, HEAD_DIM), 7.0)
-    choices = choose_heads(prompts(), 1, query, key, SCALE, alone)
-    prompts().broadcast(choices, query, key, value, output, SCALE, alone)
+    choices = EAH().on_prompts(layer_step(query, key, value, output, alone), prompts())
 
-    one_token, mixed = one_token_pictures(), PromptBatch(one_token_pictures().slices + prompts().slices)
-    one_token_choices = [choose_heads(batch, 1, query, key, SCALE, alone) for batch in (one_token, mixed)]
+    one_token, mixed = one_token_pictures(), Parts(one_token_pictures().parts + prompts().parts)
     one_token_output = torch.full((total, HEADS, HEAD_DIM), 7.0)
-    one_token.broadcast(one_token_choices[0], query, key, value, one_token_output, SCALE, alone)
+    at = layer_step(query, key, value, one_token_output, alone)
+    one_token_choices = [EAH().choose(at, batch) for batch in (one_token, mixed)]
+    EAH().broadcast(at, one_token, one_token_choices[0])
 
     ranks, half = _Ranks(), HEADS // 2
     for _ in range(3):  # two sums depend on each other; the third pass has both
@@ -99,10 +107,9 @@ def run() -> dict[str, Any]:
                 slice(rank * half, (rank + 1) * half),
                 slice(rank * KV_HEADS // 2, (rank + 1) * KV_HEADS // 2),
             )
-            mine = query[:, heads], key[:, kv_heads]
+            mine = query[:, heads], key[:, kv_heads], value[:, kv_heads]
             shards, rows = ranks.shards(rank), torch.full((total, half, HEAD_DIM), 7.0)
-            shared_choices.append(choose_heads(prompts(), 1, *mine, SCALE, shards))
-            prompts().broadcast(shared_choices[-1], *mine, value[:, kv_heads], rows, SCALE, shards)
+            shared_choices.append(EAH().on_prompts(layer_step(*mine, rows, shards), prompts()))
             shared.append(rows)
         ranks.end_of_pass()
     return {

@@ -10,9 +10,11 @@ import pytest
 
 from eah_vllm.method.spans import ImageSpan
 from eah_vllm.options import EAHOptions
+from eah_vllm.order import Order
 from eah_vllm.settings import EAHSettings, ModelShape, resolve
 from eah_vllm.worker.batch_plan import NO_WORK, BatchPlan, plan_batch
-from eah_vllm.worker.request_state import RequestState, RequestTable
+from eah_vllm.worker.request_state import RequestState
+from eah_vllm.worker.request_table import RequestTable
 
 SETTINGS = resolve(EAHOptions(layer=[1, 2]), EAHOptions(), ModelShape(4, 8))
 
@@ -20,7 +22,7 @@ SETTINGS = resolve(EAHOptions(layer=[1, 2]), EAHOptions(), ModelShape(4, 8))
 def followed(*prompts: tuple[str, int], settings: EAHSettings = SETTINGS) -> RequestTable:
     table = RequestTable()
     for req_id, length in prompts:
-        table.add(RequestState(req_id, settings, length, (ImageSpan(1, length - 1),)))
+        table.add(RequestState(req_id, Order("eah", settings), length, (ImageSpan(1, length - 1),)))
     return table
 
 
@@ -52,15 +54,15 @@ def test_steps_that_compute_no_prompt_look_at_no_request() -> None:
 def test_every_layer_that_was_asked_for_and_no_other_has_the_prompts_rows() -> None:
     planned = plan(followed(("a", 10), ("b", 12)), ("a", 0, 10), ("plain", 3, 1), ("b", 0, 12))
     assert sorted(planned) == [1, 2]
-    assert [piece.rows for piece in planned[1].whole.slices] == [slice(0, 10), slice(11, 23)]
+    assert [piece.rows for piece in planned[1]["eah"].parts] == [slice(0, 10), slice(11, 23)]
 
 
 def test_layers_of_equal_work_share_it() -> None:
     """What a batch keeps for the device is made once per step, not once per layer."""
     table = followed(("a", 10))
-    table.add(RequestState("b", dataclasses.replace(SETTINGS, layers=(2, 3)), 12, (ImageSpan(1, 5),)))
+    table.add(RequestState("b", Order("eah", dataclasses.replace(SETTINGS, layers=(2, 3))), 12, (ImageSpan(1, 5),)))
     planned = plan(table, ("a", 0, 10), ("b", 0, 12))
-    assert {layer: len(work.whole.slices) for layer, work in planned.items()} == {1: 1, 2: 2, 3: 1}
+    assert {layer: len(work["eah"].parts) for layer, work in planned.items()} == {1: 1, 2: 2, 3: 1}
     assert plan(followed(("a", 10)), ("a", 0, 10))[1] is not planned[1]
     both = plan(followed(("a", 10), ("b", 12)), ("a", 0, 10), ("b", 0, 12))
     assert both[1] is both[2]
@@ -76,14 +78,14 @@ def test_layers_of_equal_work_share_it() -> None:
     ],
 )
 def test_a_step_of_whole_prompts_alone_is_known(rows: list[tuple[str, int, int]], everything: bool) -> None:
-    assert plan(followed(("a", 10), ("b", 12)), *rows)[1].whole_is_everything is everything
+    assert plan(followed(("a", 10), ("b", 12)), *rows)[1]["eah"].are_everything is everything
 
 
 def test_a_step_is_not_all_one_layers_when_another_layer_has_some_of_its_prompts() -> None:
     table = followed(("a", 10))
-    table.add(RequestState("b", dataclasses.replace(SETTINGS, layers=(2,)), 12, (ImageSpan(1, 5),)))
+    table.add(RequestState("b", Order("eah", dataclasses.replace(SETTINGS, layers=(2,))), 12, (ImageSpan(1, 5),)))
     planned = plan(table, ("a", 0, 10), ("b", 0, 12))
-    assert (planned[1].whole_is_everything, planned[2].whole_is_everything) == (False, True)
+    assert (planned[1]["eah"].are_everything, planned[2]["eah"].are_everything) == (False, True)
 
 
 def test_a_preempted_prompt_is_planned_again() -> None:
@@ -91,7 +93,7 @@ def test_a_preempted_prompt_is_planned_again() -> None:
     assert plan(table, ("a", 0, 10))
     assert plan(table, ("a", 10, 1)) is NO_WORK
     table.resume("a")
-    assert plan(table, ("a", 0, 13))[1].whole.slices[0].num_rows == 10
+    assert plan(table, ("a", 0, 13))[1]["eah"].parts[0].num_rows == 10
     table.resume("nobody")
     assert not table.unfinished_prompts
 
@@ -119,7 +121,7 @@ def test_a_prompt_in_two_steps_stays_unchanged_after_a_preemption() -> None:
     plan(table, ("a", 6, 4))
     table.resume("a")
     assert plan(table, ("a", 0, 12)) is NO_WORK
-    assert table.take_counts()[0] == {"prompt_split": 1}
+    assert table.take_counts()[0] == {("eah", "prompt_split"): 1}
 
 
 def test_what_the_scheduler_declines_is_not_planned() -> None:

@@ -93,8 +93,8 @@ def test_every_metric_of_the_dashboard_and_the_alerts_exists() -> None:
 
 def test_labels_of_our_metrics_exist() -> None:
     labels = {"eah_requests_total": {"outcome"}, "eah_source_heads_total": {"layer", "head"}}
-    metrics().count_requests("applied", 0)
-    metrics().count_source_head(0, 0, 0)
+    metrics().count_requests("eah", "applied", 0)
+    metrics().count_source_head("eah", 0, 0, 0)
     for family in prometheus_client.REGISTRY.collect():
         for sample in family.samples:
             if sample.name in labels:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from eah_vllm.method.eah import choose_heads
+from eah_vllm.method.eah import EAH
 from eah_vllm.method.shards import HeadShards
-from tests.unit.prompt_batch_case import HEAD_DIM, HEADS, KV_HEADS, LENGTHS, SCALE, prompts
+from tests.unit.prompt_batch_case import HEAD_DIM, HEADS, KV_HEADS, LENGTHS, layer_step, prompts
 
 ROWS = sum(LENGTHS) + len(LENGTHS) + 1
 
@@ -26,7 +26,8 @@ def test_every_head_rule_and_preset_is_decided_on_the_device(fake: FakeTensorMod
     for ranks in (1, 2):
         shards = HeadShards(0, ranks, lambda local: local.clone())
         local = query[:, : HEADS // ranks], key[:, : KV_HEADS // ranks]
-        assert choose_heads(prompts(), 1, *local, SCALE, shards).shape == (len(LENGTHS), 4)
+        at = layer_step(*local, value=local[1], output=local[0], shards=shards)
+        assert EAH().choose(at, prompts()).shape == (len(LENGTHS), 4)
 
 
 def test_a_look_at_a_value_would_be_seen(fake: FakeTensorMode) -> None:

@@ -6,8 +6,22 @@ from typing import Any
 
 import pytest
 
-from eah_vllm.options import EAHOptions, OptionError, from_extra_args, parse_options, to_extra_args
+from eah_vllm import options as schemas
+from eah_vllm import wire
+from eah_vllm.options import EAHOptions, OptionError
 from eah_vllm.settings import ModelShape, resolve
+
+
+def from_extra_args(flat: dict[str, Any]) -> tuple[EAHOptions, str | None] | None:
+    return wire.from_extra_args(flat, "eah", EAHOptions)
+
+
+def to_extra_args(options: EAHOptions, tag: str | None = None) -> dict[str, Any]:
+    return wire.to_extra_args("eah", options, tag)
+
+
+def parse_options(fields: dict[str, Any]) -> EAHOptions:
+    return schemas.parse_options(fields, "eah.", EAHOptions)
 
 
 def test_there_and_back() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from eah_vllm.method.attention import broadcast_attention
+from eah_vllm.method.eah import columns_of
 from tests import naive
 from tests.unit.attention_cases import random_qkv
 from tests.unit.prompt_batch_case import HEAD_DIM, HEADS, KV_HEADS, LENGTHS, SCALE, prompts, run
@@ -27,10 +28,10 @@ def test_each_prompt_has_its_own_head(result: Any) -> None:
     query, key, _ = random_qkv(4, sum(LENGTHS) + len(LENGTHS) + 1, HEADS, KV_HEADS, HEAD_DIM)
     batch = prompts()
     for piece, columns, (head, sinks, most, broadcast) in zip(
-        batch.slices, batch.columns, result["choices"].tolist(), strict=True
+        batch.parts, columns_of(batch), result["choices"].tolist(), strict=True
     ):
         settings, divisors = piece.state.settings, None
-        if settings.preset == "released_code":
+        if settings.divisor is not None:
             divisors = [647 - column for column in columns]
         received = naive.mean_attention_received(query[piece.rows], key[piece.rows], columns, SCALE, divisors)
         counts = naive.count_sinks(received, settings.sink_threshold(piece.num_rows))
@@ -38,14 +39,14 @@ def test_each_prompt_has_its_own_head(result: Any) -> None:
         if settings.head in ("auto", "sparsest"):
             rule = naive.densest_head if settings.head == "auto" else naive.sparsest_head
             assert head == rule(counts)
-        assert bool(broadcast) == APPLIED[piece.batch_idx] or settings.preset == "released_code"
+        assert bool(broadcast) == APPLIED[piece.batch_idx] or not settings.head_zero_wins
     assert len({head for head, *_ in result["choices"].tolist()}) > 2, "one head for all would pass for any mix-up"
 
 
 def test_only_the_prompts_that_say_so_are_overwritten(result: Any) -> None:
     query, key, value = random_qkv(4, sum(LENGTHS) + len(LENGTHS) + 1, HEADS, KV_HEADS, HEAD_DIM)
     expected = torch.full_like(result["output"], 7.0)
-    for piece, (head, _, _, broadcast) in zip(prompts().slices, result["choices"].tolist(), strict=True):
+    for piece, (head, _, _, broadcast) in zip(prompts().parts, result["choices"].tolist(), strict=True):
         if broadcast:
             source = query[piece.rows, head], key[piece.rows, head // (HEADS // KV_HEADS)]
             expected[piece.rows] = broadcast_attention(*source, value[piece.rows], HEADS, SCALE)

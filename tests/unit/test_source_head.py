@@ -7,11 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eah_vllm.method.eah import RELEASED_CODE_DIVISOR
-from eah_vllm.method.prompt_batch import image_columns
 from eah_vllm.method.sinks import causal_attention_rows, count_sinks, mean_attention_received
 from eah_vllm.method.source_head import choose_source_head
-from eah_vllm.method.spans import ImageSpan
+from eah_vllm.method.spans import ImageSpan, image_columns
+from eah_vllm.settings import RELEASED_CODE_DIVISOR
 from tests import naive
 from tests.unit.attention_cases import random_qkv
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eah_vllm.options import OptionError, parse_options
+from eah_vllm.options import EAHOptions, OptionError, parse_options
 
 OFF = "off"
 CONTROL_HEADS = ("random", "sparsest")
@@ -117,7 +117,7 @@ def parse_setting(text: str) -> Setting:
     try:
         end_bias = float(fields.pop("end_bias", 0.0))
         options = {name: _read(name, value) for name, value in fields.items()}
-        parse_options(options, "")
+        parse_options(options, "", EAHOptions)
     except (ValueError, OptionError) as error:
         raise SettingError(f"{text!r}: {error}") from None
     if switch == OFF and options:

@@ -22,7 +22,7 @@ from eah_vllm.evaluation.ask.setting import OFF, Setting, SettingError, make_set
 from eah_vllm.evaluation.count.statistics import Interval, difference, mean_of
 from eah_vllm.evaluation.task import Answer, Metric, Tally, Task, caption_groups
 from eah_vllm.evaluation.tasks.subset import Subset
-from eah_vllm.options import OptionError, parse_options
+from eah_vllm.options import EAHOptions, OptionError, parse_options
 
 PARTS = (0.25, 0.5, 1.0)
 """Shares of the choosing half after which cells may be dropped."""
@@ -72,7 +72,7 @@ def grid(
     for layer in dict.fromkeys(layers):
         for column, options in columns:
             try:
-                parse_options({"layer": layer, **options}, "")
+                parse_options({"layer": layer, **options}, "", EAHOptions)
             except OptionError as error:
                 raise SettingError(str(error)) from None
             places.append(Place(make_setting({"layer": layer, **options}), layer, column))
