@@ -1,11 +1,12 @@
-"""Sends the calls of a check to the engine that gave the answer: questions about pictures, and calls with text alone."""
+"""Sends the calls of a check to the engine that gave the answer: questions about pictures, and texts."""
 
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.outputs import RequestOutput
 from vllm.renderers.params import ChatParams, TokenizeParams
 from vllm.sampling_params import RequestOutputKind, SamplingParams, StructuredOutputsParams
@@ -26,6 +27,10 @@ MOST_PROBABLE = 20
 """Tokens whose log-probabilities a question asks for; vLLM's default limit."""
 
 
+class CheckError(ValueError):
+    """A check cannot be made; the message is for the client."""
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """What the calls of a check need of the server."""
@@ -39,6 +44,11 @@ class Engine:
         """The model's tokenizer."""
         return self.online.renderer.get_tokenizer()
 
+    @property
+    def special_tokens(self) -> frozenset[str]:
+        """The model's special tokens, as texts."""
+        return frozenset(self.tokenizer.all_special_tokens)
+
 
 @dataclass(slots=True, eq=False)
 class Calls:
@@ -47,19 +57,32 @@ class Calls:
     Args:
         engine: the engine that gave the answer.
         kept: what the request showed.
-        lora: adapter that gave the answer.
-        priority: priority of the request.
         gate: counts the requests under way.
+        models: the served names and adapters.
+        adapter: the adapter that the request names.
+        priority: priority of the request.
     """
 
     engine: Engine
     kept: Kept
-    lora: "LoRARequest | None"
-    priority: int
     gate: Gate
+    models: OpenAIServingModels
+    adapter: "LoRARequest | None"
+    priority: int
     tokens: int = 0
     """Tokens of all calls so far, prompts and what was generated."""
     cached_tokens: int = 0
+
+    def use_adapter_of(self, model: str | None) -> None:
+        """Call the adapter that gave the answer, which vLLM may have chosen for its pictures; `model` is its name.
+
+        Raises:
+            CheckError: it is gone.
+        """
+        if self.adapter is None and model is not None:
+            self.adapter = self.models.lora_requests.get(model)
+            if self.adapter is None and model not in [path.name for path in self.models.base_model_paths]:
+                raise CheckError(f"the adapter {model!r}, which gave the answer, is gone")
 
     async def believe(self, questions: Mapping[str, str], tokens: AnswerTokens) -> dict[str, float]:
         """Return P(yes) of each question, by the key it has in `questions`; all are asked at once."""
@@ -86,12 +109,10 @@ class Calls:
         would return those of any tokens, but on Model Runner V1 a step with one such request returns the wrong tokens
         to all others that want log-probabilities.
         """
-        output = await self._call(
-            content, max_tokens=1, logprobs=most, allowed_token_ids=allowed, detokenize=False
-        )
+        output = await self._call(content, max_tokens=1, logprobs=most, allowed_token_ids=allowed, detokenize=False)
         positions = output.outputs[0].logprobs
         if not positions:
-            raise ValueError("the engine returned no log-probabilities")
+            raise CheckError("the engine returned no log-probabilities")
         returned = positions[0]
         ranked = [one.logprob for one in returned.values() if one.rank is not None and one.rank <= most]
         return {token: one.logprob for token, one in returned.items()}, min(ranked, default=None)
@@ -109,11 +130,11 @@ class Calls:
         params = SamplingParams(temperature=0.0, output_kind=RequestOutputKind.FINAL_ONLY, **sampling)
         last = None
         async for output in self.engine.client.generate(
-            prompt, params, f"verify-{uuid.uuid4().hex}", lora_request=self.lora, priority=self.priority
+            prompt, params, f"verify-{uuid.uuid4().hex}", lora_request=self.adapter, priority=self.priority
         ):
             last = output
         if last is None:
-            raise ValueError("the engine returned nothing")
+            raise CheckError("the engine returned nothing")
         generated = sum(len(one.token_ids) for one in last.outputs)
         self.tokens += len(last.prompt_token_ids or ()) + generated
         self.cached_tokens += last.num_cached_tokens or 0
@@ -143,4 +164,4 @@ class Calls:
             length,
             prompt_extras=dict(self.kept.prompt_extras or {}),
         )
-        return prompt
+        return cast("EngineInput", prompt)

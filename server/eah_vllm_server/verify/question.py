@@ -9,7 +9,7 @@ LONGEST_NAME = 60
 MOST_WORDS = 6
 UNQUOTED_WORDS = 3
 """A longer name stands in quotation marks, so that it does not read as a part of the question."""
-KEPT_MARKS = frozenset("-'’")
+KEPT_MARKS = frozenset("-'\u2019")
 
 
 def question_about(name: str, template: str, special: Collection[str] = ()) -> str | None:

@@ -52,6 +52,13 @@ class VerifyReport:
     best_of: dict[str, Any] | None = None
     """Which answer was chosen out of several, and how much of each was denied."""
 
+    @property
+    def outcome(self) -> str:
+        """What `/metrics` counts the request as."""
+        if self.error is not None:
+            return "failed"
+        return self.reason or ("changed" if self.changed else "checked")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON data."""
         data = asdict(self)

@@ -5,7 +5,8 @@ URL is fetched a second time, when it may hold something else, and nothing is de
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,16 @@ class Kept:
 
 KEPT: ContextVar[Kept | None] = ContextVar("eah_kept_media", default=None)
 """What is kept for the request under way; None for all requests whose pictures nobody will look at again."""
+
+
+@contextmanager
+def keeping(kept: Kept | None) -> Iterator[None]:
+    """Let the renderer and the connector fill `kept` inside; None leaves everything as it is."""
+    token = KEPT.set(kept)
+    try:
+        yield
+    finally:
+        KEPT.reset(token)
 
 
 def _pictures(message: Any) -> list[dict[str, Any]]:
