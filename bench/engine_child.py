@@ -50,7 +50,7 @@ class _Engine:
     def applied(self) -> int:
         """Return how many requests EAH was applied to since the last call."""
         (counts,) = self.llm.collective_rpc("eah_collect", args=([],))
-        return int(counts["outcomes"].get("applied", 0))
+        return int(counts["outcomes"].get("eah", {}).get("applied", 0))
 
 
 def serve(connection: Any) -> None:

@@ -87,7 +87,7 @@ def _run(llm: Any, number: int, *, eah: bool, seed: int) -> float:
     llm.generate(prompts, params, use_tqdm=False)
     took = time.perf_counter() - started
     (counts,) = llm.collective_rpc("eah_collect", args=([],))
-    assert counts["outcomes"].get("applied", 0) == (number if eah else 0), counts
+    assert counts["outcomes"].get("eah", {}).get("applied", 0) == (number if eah else 0), counts
     return took
 
 

@@ -17,7 +17,7 @@ from eah_vllm.worker.request_state import LayerOutcome, RequestState
 from eah_vllm.worker.request_table import RequestTable
 from eah_vllm.worker.trace import Trace
 
-NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": [], "source_heads": [], "running": 0}
+NOTHING_COLLECTED: Mapping[str, Any] = {"reports": {}, "outcomes": {}, "source_heads": [], "running": 0}
 
 
 class NewRequest(Protocol):
@@ -143,7 +143,7 @@ class Intervention:
         outcomes, source_heads = self.table.take_counts()
         return {
             "reports": reports,
-            "outcomes": [[*outcome, count] for outcome, count in outcomes.items()],
+            "outcomes": outcomes,
             "source_heads": [[*head, count] for head, count in source_heads.items()],
             "running": len(self.table),
         }

@@ -1,6 +1,6 @@
 """The requests that a worker knows, the reports to collect, and counts of what was done."""
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable
 
 from eah_vllm import report
@@ -21,7 +21,7 @@ class RequestTable:
         self._ended: list[RequestState] = []
         """Requests that ended before their numbers arrived from the device; they are counted once these arrive."""
         self._uncollected: OrderedDict[str, RequestState] = OrderedDict()
-        self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._source_heads: Counter[tuple[str, int, int]] = Counter()
 
     def __len__(self) -> int:
@@ -63,8 +63,8 @@ class RequestTable:
         """Hand out reports and forget them; wait for the device if one is not ready. Unknown tags are left out."""
         return {tag: state.report() for tag in tags if (state := self._uncollected.pop(tag, None)) is not None}
 
-    def take_counts(self) -> tuple[dict[tuple[str, str], int], dict[tuple[str, int, int], int]]:
-        """Return requests by (method, outcome) and layers by (method, layer, source head), since the last call.
+    def take_counts(self) -> tuple[dict[str, dict[str, int]], dict[tuple[str, int, int], int]]:
+        """Return requests by method and outcome, and layers by (method, layer, source head), since the last call.
 
         This does not wait: a request whose numbers have not arrived from the device is left for a later call.
         """
@@ -73,7 +73,7 @@ class RequestTable:
                 state.counted = True
                 self._count(state)
         self._count_ended()
-        counts = dict(self._outcomes), dict(self._source_heads)
+        counts = {name: dict(outcomes) for name, outcomes in self._outcomes.items()}, dict(self._source_heads)
         self._outcomes.clear()
         self._source_heads.clear()
         return counts
@@ -89,6 +89,6 @@ class RequestTable:
     def _count(self, state: RequestState) -> None:
         done, name = state.report(), state.order.method
         if not state.counted_elsewhere:
-            self._outcomes[name, "applied" if done.applied else done.reason or report.NOT_RUN] += 1
+            self._outcomes[name]["applied" if done.applied else done.reason or report.NOT_RUN] += 1
         heads = ((layer["layer"], layer.get("head")) for layer in done.layers)
         self._source_heads.update((name, layer, head) for layer, head in heads if head is not None)

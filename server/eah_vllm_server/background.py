@@ -27,21 +27,33 @@ class BackgroundReports:
 
     def __init__(self) -> None:
         self._kept: dict[str, asyncio.Task[Kept | None]] = {}
+        self._methods: dict[str, str] = {}
 
     def follow(
-        self, serving: OpenAIServingResponses, response_id: str, fetch: FetchReport | None, at_end: Callable[[], None]
+        self,
+        serving: OpenAIServingResponses,
+        response_id: str,
+        method: str,
+        fetch: FetchReport | None,
+        at_end: Callable[[], None],
     ) -> None:
         """Read the report when the response has ended.
 
         Args:
             serving: vLLM's handler, which runs the response and stores it.
             response_id: ID of the response, which is queued or runs.
+            method: the method that is reported on.
             fetch: a function that reads the report; None where nobody asked for one.
             at_end: called instead, when the response has ended and there is no report to read.
         """
         running = serving.background_tasks.get(response_id)
         following = self._when_ended(serving, response_id, running, fetch, at_end)
         self._kept[response_id] = asyncio.create_task(following)
+        self._methods[response_id] = method
+
+    def method_of(self, response_id: str) -> str:
+        """Return the method that a response in the background was answered with; "eah" where nothing was followed."""
+        return self._methods.get(response_id, "eah")
 
     async def report(self, serving: OpenAIServingResponses, response_id: str) -> Report | None:
         """Return the report of an answered response, None when there is none; wait while it is being read."""

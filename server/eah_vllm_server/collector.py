@@ -91,8 +91,9 @@ class ReportCollector:
     async def _collect_now(self, tags: list[str], abandoned: Sequence[str]) -> list[Mapping[str, Any]]:
         parts: list[Mapping[str, Any]] = await self._ask_workers("eah_collect", tags, abandoned)
         for part in parts:
-            for method, outcome, number in part["outcomes"]:
-                self._metrics.count_requests(method, outcome, number)
+            for method, outcomes in part["outcomes"].items():
+                for outcome, number in outcomes.items():
+                    self._metrics.count_requests(method, outcome, number)
             for method, layer, head, number in part["source_heads"]:
                 self._metrics.count_source_head(method, layer, head, number)
         return parts

@@ -36,17 +36,21 @@ class Applied:
     """The reason why the request cannot have the method; None when it can."""
 
 
-def to_engine_request(request: EAHRequest, model: ServedModel) -> Applied | None:
-    """Resolve the model alias and the methods' fields, and write the engine's options into `request.vllm_xargs`.
+def to_engine_request(request: EAHRequest, alias: str | None, model: ServedModel) -> Applied | None:
+    """Read the methods' fields, and write the engine's options into `request.vllm_xargs`.
 
     An explicit `eah: false` wins over the alias.
+
+    Args:
+        request: the request; its `model` is a name that vLLM knows.
+        alias: the method that the name which the client sent switches on, None if it is none.
+        model: the served model.
 
     Raises:
         OptionError: an option that is impossible for this model, or cannot be combined with another field.
     """
-    request.model, by_alias = model.names.resolve(request.model)
     xargs = dict(request.vllm_xargs or {})
-    asked = _asked(request, xargs, "eah" if by_alias else None)
+    asked = _asked(request, xargs, alias)
     if asked is None:
         return None
     name = asked.method.name

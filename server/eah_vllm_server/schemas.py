@@ -1,27 +1,28 @@
-"""vLLM's request models with a typed field for each method: `eah`, and those that other packages register."""
+"""vLLM's request models with the typed field `verify` and one for each method: `eah`, and those of other packages."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationInfo, create_model, model_validator
 from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
-from eah_vllm.method.base import Method
 from eah_vllm.method.registry import METHODS
 from eah_vllm.options import EAHOptions, MethodOptions, OptionError, parse_options, shown
 from eah_vllm_server.hardening.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
-from eah_vllm_server.refusal import refusal
+from eah_vllm_server.refusal import refusal, verify_refusal
+from eah_vllm_server.verify.options import FIELD as VERIFY
+from eah_vllm_server.verify.options import VerifyOptions, parse_verify
 
 
-def _read(method: Method, value: Any) -> bool | MethodOptions | None:
+def _read(value: Any, info: ValidationInfo) -> bool | MethodOptions | None:
     if value is None or isinstance(value, bool | MethodOptions):
         return value
+    method = METHODS[str(info.field_name)]
     try:
         if isinstance(value, dict):
             return parse_options(value, f"{method.name}.", method.Options)
@@ -51,22 +52,44 @@ def _refuse_huge_numbers(fields: Any) -> Any:
 
 EAHField = Annotated[
     bool | EAHOptions | None,
-    BeforeValidator(partial(_read, METHODS["eah"])),
+    BeforeValidator(_read),
     Field(description="EAH on or off, or on with these options; `report: true` returns what was done"),
 ]
 
 
-def _refuse_for_text(name: str, value: Any) -> Any:
+def _read_verify(value: Any) -> bool | VerifyOptions | None:
+    if value is None or isinstance(value, bool | VerifyOptions):
+        return value
+    try:
+        return parse_verify(value)
+    except OptionError as error:
+        raise verify_refusal(error) from error
+
+
+VerifyField = Annotated[
+    bool | VerifyOptions | None,
+    BeforeValidator(_read_verify),
+    Field(description="ask the model about each object that its answer names, with these options or the server's"),
+]
+
+
+def _refuse_for_text(value: Any, info: ValidationInfo) -> Any:
     if value is None or value is False:
         return value
-    why = f"this route takes no {name}, since its prompts carry no image; use chat completions, responses or messages"
-    raise refusal(OptionError(name, why))
+    name = str(info.field_name)
+    refused = "its prompts carry no image; use chat completions, responses or messages"
+    error = OptionError(name, f"this route takes no {name}, since {refused}")
+    raise verify_refusal(error) if name == VERIFY else refusal(error)
+
+
+RefusedForText = Annotated[Literal[False] | None, BeforeValidator(_refuse_for_text)]
 
 
 class EAHChatCompletionRequest(ChatCompletionRequest):
     """Body of `POST /v1/chat/completions`."""
 
     eah: EAHField = None
+    verify: VerifyField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
@@ -76,7 +99,8 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 class EAHCompletionRequest(CompletionRequest):
     """Body of `POST /v1/completions`, whose prompts are texts or token ids."""
 
-    eah: Annotated[Literal[False] | None, BeforeValidator(partial(_refuse_for_text, "eah"))] = None
+    eah: RefusedForText = None
+    verify: RefusedForText = None
 
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
@@ -86,6 +110,7 @@ class EAHResponsesRequest(ResponsesRequest):
     """Body of `POST /v1/responses`."""
 
     eah: EAHField = None
+    verify: VerifyField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
@@ -96,6 +121,7 @@ class EAHMessagesRequest(AnthropicMessagesRequest):
     """Body of `POST /v1/messages`, Anthropic's form of a chat."""
 
     eah: EAHField = None
+    verify: VerifyField = None
 
     _check_blocks = model_validator(mode="before")(check_blocks)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
@@ -109,11 +135,11 @@ def _with_other_methods(schema: type[BaseModel]) -> type[BaseModel]:
         if name in schema.model_fields:
             continue
         if schema is EAHCompletionRequest:
-            others[name] = (Annotated[Literal[False] | None, BeforeValidator(partial(_refuse_for_text, name))], None)
+            others[name] = (RefusedForText, None)
         else:
             described = Field(description=f"{name} on or off, or on with these options")
             kind: Any = bool | method.Options | None
-            others[name] = (Annotated[kind, BeforeValidator(partial(_read, method)), described], None)
+            others[name] = (Annotated[kind, BeforeValidator(_read), described], None)
     return create_model(schema.__name__, __base__=schema, **others) if others else schema
 
 

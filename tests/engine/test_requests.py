@@ -112,8 +112,8 @@ def test_counts_follow_requests(gqa_engine: Engine) -> None:
     gqa_engine.one("USER: Is there a dog? ASSISTANT:", [], EAH)
     gqa_engine.one(IMAGE_PROMPT, [random_image(1)])
     collected = gqa_engine.collect()
-    assert collected["outcomes"] == {"applied": 1, "no_sink": 1, "no_image": 1}
-    assert [(layer, count) for layer, _, count in collected["source_heads"]] == [(1, 1)]
+    assert collected["outcomes"]["eah"] == {"applied": 1, "no_sink": 1, "no_image": 1}
+    assert [(layer, count) for _, layer, _, count in collected["source_heads"]] == [(1, 1)]
 
 
 @pytest.fixture(scope="module")

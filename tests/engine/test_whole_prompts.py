@@ -53,7 +53,7 @@ def test_split_prompt_is_reported_and_not_changed(chunked_engine: Engine) -> Non
     split = chunked_engine.one(TWO_IMAGES_PROMPT, images, EAH | {"report": 1, "tag": "split"})
     collected = chunked_engine.collect("split")
     assert collected["reports"]["split"] == {"applied": False, "reason": "prompt_split", "layers": []}
-    assert collected["outcomes"] == {"prompt_split": 1}
+    assert collected["outcomes"]["eah"] == {"prompt_split": 1}
     assert split.first_logprobs == plain.first_logprobs
     assert split.tokens == plain.tokens
     again = chunked_engine.one(TWO_IMAGES_PROMPT, images, EAH | {"report": 1, "tag": "again"})
@@ -102,7 +102,7 @@ def test_long_prompts_in_chunks_and_whole_eah_prompts_disturb_nobody(
         assert (engine.metric("vllm:num_preemptions") > 0) == (memory == "tight")
     assert_alike(together, alone)
     assert_alike(again, alone)
-    assert collected["outcomes"] == {"applied": 6}
+    assert collected["outcomes"]["eah"] == {"applied": 6}
     assert all(report["applied"] for report in collected["reports"].values())
     if memory == "ample":
         assert all(again[idx].cached_tokens > 0 for idx in (0, 2, 4))

@@ -121,7 +121,7 @@ def test_a_prompt_in_two_steps_stays_unchanged_after_a_preemption() -> None:
     plan(table, ("a", 6, 4))
     table.resume("a")
     assert plan(table, ("a", 0, 12)) is NO_WORK
-    assert table.take_counts()[0] == {("eah", "prompt_split"): 1}
+    assert table.take_counts()[0] == {"eah": {"prompt_split": 1}}
 
 
 def test_what_the_scheduler_declines_is_not_planned() -> None:

@@ -14,7 +14,7 @@ from eah_vllm.worker.intervention import Intervention
 from eah_vllm.worker.request_state import LayerOutcome, RequestState
 
 SHAPE = ModelShape(4, 8)
-APPLIED = [["eah", "applied", 1]]
+APPLIED = {"eah": {"applied": 1}}
 
 
 class Copy:
@@ -47,12 +47,12 @@ def test_a_running_request_is_counted_once_all_its_copies_have_arrived() -> None
     eah, (state, copies) = Intervention(), followed("a", layers=(0, 2))
     eah.table.add(state)
     for copy in copies:
-        assert eah.collect([]) == {"reports": {}, "outcomes": [], "source_heads": [], "running": 1}
+        assert eah.collect([]) == {"reports": {}, "outcomes": {}, "source_heads": [], "running": 1}
         copy.passed = True
     counted = {"reports": {}, "outcomes": APPLIED, "source_heads": [["eah", 0, 3, 1], ["eah", 2, 3, 1]], "running": 1}
     assert eah.collect([]) == counted
     eah.table.remove("a")
-    assert eah.collect([]) == {"reports": {}, "outcomes": [], "source_heads": [], "running": 0}
+    assert eah.collect([]) == {"reports": {}, "outcomes": {}, "source_heads": [], "running": 0}
 
 
 def test_a_request_that_ended_first_is_counted_later() -> None:
@@ -60,11 +60,11 @@ def test_a_request_that_ended_first_is_counted_later() -> None:
     eah.table.add(state)
     eah.table.remove("a")
     waits = eah.collect([])
-    assert (waits["outcomes"], waits["running"]) == ([], 1), "whoever polls must come back"
+    assert (waits["outcomes"], waits["running"]) == ({}, 1), "whoever polls must come back"
     copy.passed = True
     arrived = eah.collect([])
     assert (arrived["outcomes"], arrived["running"]) == (APPLIED, 0)
-    assert eah.collect([])["outcomes"] == []
+    assert eah.collect([])["outcomes"] == {}
 
 
 def test_one_that_waits_holds_nobody_up() -> None:
@@ -109,4 +109,4 @@ def test_a_preempted_request_is_counted_once() -> None:
     copy.passed = True
     assert eah.collect([])["outcomes"] == APPLIED
     eah.table.remove("a")
-    assert eah.collect(["mine"])["outcomes"] == []
+    assert eah.collect(["mine"])["outcomes"] == {}
