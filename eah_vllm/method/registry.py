@@ -37,8 +37,9 @@ def register(method: Method) -> None:
 
 
 def method_of(field: str) -> str:
-    """Return the method that a field of a request belongs to; `eah` where it belongs to none."""
-    return next((name for name in METHODS if is_of(name, field.split(".")[0].lower())), "eah")
+    """Return the method that a field of a request belongs to, by its path; `eah` where it belongs to none."""
+    parts = field.lower().split(".")
+    return next((name for name in METHODS if any(is_of(name, part) for part in parts)), "eah")
 
 
 def asked_for(extra_args: Mapping[str, Any] | None) -> Asked | None:
