@@ -19,10 +19,10 @@ def register() -> None:
         logging.getLogger("vllm.eah").warning("EAH_DISABLE=1: EAH is switched off; vLLM runs as if it were absent.")
         return
     if multiprocessing.parent_process() is None:  # a child process runs its parent's vLLM, which was checked
-        from eah_vllm.contract.check import check
-        from eah_vllm.contract.names import NAMES
+        from eah_vllm.contract.check import check_at_start
+        from eah_vllm.contract.names import SERVING
 
-        check(NAMES)
+        check_at_start(SERVING)
     from eah_vllm.engine.registration import register_models
 
     register_models()

@@ -9,9 +9,9 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import filter as fnmatch_filter
+from functools import cache
 
-from eah_vllm.contract.definition import Definition
+from eah_vllm.contract.difference import difference
 from eah_vllm.contract.name import Name
 from eah_vllm.contract.source import VllmSource, installed
 from eah_vllm.version import __version__
@@ -51,7 +51,7 @@ def installed_version(source: VllmSource) -> str:
 
 def broken_names(names: Sequence[Name], source: VllmSource) -> list[Broken]:
     """Return the names that are not as expected."""
-    return [Broken(name, *difference) for name in names if (difference := _difference(name, source)) is not None]
+    return [Broken(name, *found) for name in names if (found := difference(name, source)) is not None]
 
 
 def verdict(broken: Sequence[Broken], version: str) -> str:
@@ -62,100 +62,56 @@ def verdict(broken: Sequence[Broken], version: str) -> str:
 
 
 def check(names: Sequence[Name]) -> None:
-    """Refuse to run on a vLLM that is not as expected; warn about a version that nobody has tried.
+    """Compare every name with the installed vLLM, which takes about a second of CPU.
+
+    Raises:
+        ContractError: the installed vLLM differs; the message names every difference.
+    """
+    source = installed()
+    broken = broken_names(names, source)
+    if broken:
+        raise ContractError(verdict(broken, installed_version(source)))
+
+
+@cache
+def check_at_start(names: tuple[Name, ...]) -> None:
+    """Refuse to run on a vLLM that would take EAH's answers or protections away unnoticed; this takes little time.
+
+    Of a supported version, `needed_at_start` are compared: whatever else has changed raises an error where it is used.
+    Nobody has tried other versions, so there every name is compared.
 
     Raises:
         ContractError: the installed vLLM differs; the message names every difference.
     """
     source = installed()
     version = installed_version(source)
-    broken = broken_names(names, source)
-    if broken:
-        raise ContractError(verdict(broken, version))
-    if not _is_supported(version):
-        logging.getLogger("vllm.eah").warning(
-            "EAH: vLLM %s is not one of the tested %s; every name that EAH uses is there.", version, supported_range()
-        )
+    if _is_supported(version):
+        check(needed_at_start(names))
+        return
+    check(names)
+    logging.getLogger("vllm.eah").warning(
+        "EAH: vLLM %s is not one of the tested %s; every name that EAH uses is there.", version, supported_range()
+    )
+
+
+def needed_at_start(names: Sequence[Name]) -> list[Name]:
+    """Return the hooks that we override or call, and what would be silent, without those of another platform."""
+    left_out = {"CPU": "GPU", "GPU": "CPU"}.get(_platform() or "")
+    hooks = (name for name in names if name.silent or name.overrides is not None or name.calls is not None)
+    return [name for name in hooks if name.part != left_out]
+
+
+def _platform() -> str | None:
+    """Return the platform that vLLM runs on; None where vLLM is not loaded yet, which is left to others."""
+    platforms = sys.modules.get("vllm.platforms")
+    if platforms is None:
+        return None
+    return "CPU" if platforms.current_platform.is_cpu() else "GPU"
 
 
 def _is_supported(version: str) -> bool:
     numbers = re.match(r"(\d+)\.(\d+)", version)
     return numbers is not None and SUPPORTED[0] <= (int(numbers[1]), int(numbers[2])) < SUPPORTED[1]
-
-
-def _difference(name: Name, source: VllmSource) -> tuple[str, str] | None:
-    """Return what was expected and what is there, None when they agree."""
-    if not source.has_module(name.module):
-        return "this name", f"no module {name.module}"
-    found = source.find(name.module, name.name)
-    if found is None:
-        return "this name", "nothing of this name"
-    expected = (
-        _call_difference(name, found, source)
-        or _override_difference(name, found)
-        or _member_difference(name, found, source)
-    )
-    if expected is not None:
-        return expected
-    unread = set(name.reads.split()) - found.mentions() if name.reads else set()
-    if unread:
-        return f"code that mentions {' and '.join(sorted(unread))}", "none"
-    if name.code and name.code not in found.code():
-        return f"code with {name.code}", "none"
-    if name.equals is not None and found.constant() != name.equals:
-        return repr(name.equals), repr(found.constant())
-    return None
-
-
-def _call_difference(name: Name, found: Definition, source: VllmSource) -> tuple[str, str] | None:
-    if name.awaited and not found.is_async:
-        return "async def", "none"
-    if name.calls is None:
-        return None
-    function = source.member(found, "__init__") or found
-    if not function.is_function:
-        return "a function", "none"
-    parameters = function.parameters()
-    names = [parameter.name for parameter in parameters]
-    given = _listed(name.calls)
-    stars = [arg for arg in given if arg.startswith("*")]
-    by_keyword = [arg.removesuffix("=") for arg in given if arg.endswith("=")]
-    by_position = [arg for arg in given if not arg.endswith("=") and arg not in stars]
-    fits = [parameter.name for parameter in parameters if parameter.by_position][: len(by_position)] == by_position
-    fits = fits and set(stars) <= set(names)
-    fits = fits and (set(by_keyword) <= set(names) or any(item.startswith("**") for item in names))
-    lacking = [item.name for item in parameters if item.required and item.name not in by_position + by_keyword]
-    if fits and not lacking:
-        return None
-    also = f", which also needs {' and '.join(lacking)}" if lacking else ""
-    return f"that it can be called as ({name.calls})", f"({', '.join(names)}){also}"
-
-
-def _override_difference(name: Name, found: Definition) -> tuple[str, str] | None:
-    if name.overrides is None:
-        return None
-    if not found.is_function:
-        return "a method", "none"
-    expected = _listed(name.overrides)
-    names = [parameter.name for parameter in found.parameters()]
-    same = names[: len(expected) - 1] == expected[:-1] if expected[-1:] == ["..."] else names == expected
-    return None if same else (f"the parameters ({name.overrides})", f"({', '.join(names)})")
-
-
-def _listed(arguments: str) -> list[str]:
-    return [arg.strip() for arg in arguments.split(",") if arg.strip()]
-
-
-def _member_difference(name: Name, found: Definition, source: VllmSource) -> tuple[str, str] | None:
-    for field in name.fields.split():
-        member = source.member(found, field)
-        if member is None or member.is_function:
-            return f"an attribute {field}", "none" if member is None else f"a method {field}"
-    pattern, _, allowed = name.closed.partition(":")
-    members = set(fnmatch_filter(source.member_names(found), pattern)) if pattern else set()
-    if members != set(allowed.split()):
-        return f"{pattern} to be {allowed.strip()}", " ".join(sorted(members)) or "none"
-    return None
 
 
 def main(names: Sequence[Name]) -> None:

@@ -21,11 +21,13 @@ class Name:
     closed: str = ""
     """`pattern: a b` means that a and b are all the members that match the pattern, since we override exactly these."""
     code: str = ""
-    """An expression that its body must hold, as `ast.unparse` writes it, for what a name alone would not show."""
+    """Text that its body must hold, as `ast.unparse` writes it, for what a name alone would not show."""
     equals: str | None = None
     """The string constant that must be its value."""
     awaited: bool = False
     """Whether it must be `async def`, because we await it."""
+    silent: bool = False
+    """Whether nothing would fail if it changed: answers would be others, or a protection would be gone, unnoticed."""
     part: str = ""
     """The only runner or platform that needs it: "V1", "V2", "CPU" or "GPU"."""
 

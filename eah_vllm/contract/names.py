@@ -1,20 +1,11 @@
 """Every name of vLLM that the plugin uses; `check.py` compares them with the installed vLLM.
 
-A name that is new in our code belongs here too: `tests/contract/test_vllm_names.py` looks for missing names.
+Those of the model and its attention layers are in `model_names.py`. A name that is new in our code needs a row:
+`tests/contract/test_vllm_names.py` looks for missing ones.
 """
 
+from eah_vllm.contract.model_names import MODEL
 from eah_vllm.contract.name import Name
-
-BACKENDS = "vllm.v1.attention.backends."
-FORWARD = "layer, query, key, value, kv_cache, attn_metadata, output, ..."
-# Each of these lets a kernel do part of attention's work before `forward`. We refuse all, so we must know all.
-FUSED = (
-    "fused_*_supported: fused_output_quant_supported fused_rope_kvcache_supported"
-    " fused_qk_norm_rope_kvcache_supported fused_qk_norm_mrope_kvcache_supported"
-)
-
-# This expression shows how the keys and values of a block lie in memory.
-LAYOUT = "kv_cache.view((num_blocks, num_kv_heads, block_size * 2, -1))"
 
 # fmt: off
 START = (  # engine/registration.py, config.py, refusals.py
@@ -26,9 +17,10 @@ START = (  # engine/registration.py, config.py, refusals.py
     Name("vllm.model_executor.models.config", "VerifyAndUpdateConfig", "our config hook"),
     Name("vllm.model_executor.models.config", "VerifyAndUpdateConfig.verify_and_update_config", "our config hook",
          overrides="vllm_config"),
-    Name("vllm.config.vllm", "VllmConfig.__post_init__", "calls our config hook", reads="try_verify_and_update_config"),
+    Name("vllm.config.vllm", "VllmConfig.__post_init__", "calls our config hook", reads="try_verify_and_update_config",
+         silent=True),
     Name("vllm.config.vllm", "VllmConfig.try_verify_and_update_config", "calls our config hook",
-         reads="MODELS_CONFIG_MAP verify_and_update_config"),
+         reads="MODELS_CONFIG_MAP verify_and_update_config", silent=True),
     Name("vllm.config", "VllmConfig", "the configuration",
          fields="model_config parallel_config scheduler_config compilation_config speculative_config cache_config "
                 "kv_transfer_config additional_config use_v2_model_runner"),
@@ -61,72 +53,14 @@ START = (  # engine/registration.py, config.py, refusals.py
     Name("vllm.logger", "_VllmLogger.info_once", "logging", calls="msg"),
 )
 
-MODEL = (  # engine/model.py, layer.py, cpu_metadata.py, reuse/prefix_attention.py
-    Name("vllm.multimodal", "MULTIMODAL_REGISTRY", "our model's image processor"),
-    Name("vllm.multimodal.registry", "MultiModalRegistry.register_processor", "our model's image processor",
-         calls="processor, info=, dummy_inputs="),
-    Name("vllm.model_executor.models.llava", "LlavaForConditionalGeneration", "our model", fields="language_model"),
-    Name("vllm.model_executor.models.llava", "LlavaForConditionalGeneration.__init__", "our model, its layers",
-         overrides="vllm_config, prefix", code="maybe_prefix(prefix, 'language_model')"),
-    Name("vllm.model_executor.models.llava", "LlavaDummyInputsBuilder", "our model's image processor"),
-    Name("vllm.model_executor.models.llava", "_build_llava_or_pixtral_hf_info", "our model's image processor"),
-    Name("vllm.model_executor.models.llava", "_build_llava_or_pixtral_hf_processor", "our model's image processor"),
-    Name("vllm.model_executor.models.utils", "extract_layer_index", "which layer this is", calls="layer_name"),
-    Name("vllm.distributed", "get_tensor_model_parallel_rank", "heads of other ranks", calls=""),
-    Name("vllm.distributed", "get_tensor_model_parallel_world_size", "heads of other ranks", calls=""),
-    Name("vllm.distributed", "get_pp_group", "layers of other stages", calls=""),
-    Name("vllm.distributed.parallel_state", "GroupCoordinator", "layers of other stages",
-         fields="world_size cpu_group"),
-    Name("vllm.distributed", "tensor_model_parallel_all_reduce", "heads of other ranks", calls="input_"),
-    Name("vllm.model_executor.layers.attention", "Attention", "the layers to wrap",
-         fields="impl sliding_window has_sink attn_backend"),
-    Name("vllm.model_executor.layers.attention", "Attention.forward", "whether forward writes the KV cache",
-         reads="forward_includes_kv_cache_update unified_kv_cache_update"),
-    Name("vllm.v1.attention.backend", "AttentionBackend", "whether forward writes the KV cache",
-         fields="forward_includes_kv_cache_update"),
-    Name("vllm.model_executor.layers.attention", "Attention.__init__", "the layers to wrap",
-         reads="static_forward_context"),
-    Name("vllm.model_executor.layers.attention.attention", "unified_attention_with_output", "calls our layer",
-         reads="impl forward"),
-    Name("vllm.model_executor.layers.attention.attention", "", "FP8 queries", reads="_q_scale"),
-    Name("vllm.v1.attention.backend", "AttentionImpl", "our layer", fields="scale", closed=FUSED),
-    Name("vllm.v1.attention.backend", "AttentionImpl.forward", "our layer", overrides=FORWARD),
-    Name("vllm.v1.attention.backend", "AttentionImpl.fused_output_quant_supported", "our layer", overrides="quant_key"),
-    Name("vllm.v1.attention.backend", "AttentionImpl.fused_rope_kvcache_supported", "our layer", overrides=""),
-    Name("vllm.v1.attention.backend", "AttentionImpl.fused_qk_norm_rope_kvcache_supported", "our layer", overrides=""),
-    Name("vllm.v1.attention.backend", "AttentionImpl.fused_qk_norm_mrope_kvcache_supported", "our layer", overrides=""),
-    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.forward", "our layer", overrides=FORWARD, part="CPU"),
-    Name(BACKENDS + "flash_attn", "FlashAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
-    Name(BACKENDS + "flashinfer", "FlashInferImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
-    Name(BACKENDS + "triton_attn", "TritonAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
-    Name(BACKENDS + "flex_attention", "FlexAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
-    Name(BACKENDS + "rocm_attn", "RocmAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
-    Name(BACKENDS + "flash_attn", "FlashAttentionImpl", "plain causal layers", fields="logits_soft_cap alibi_slopes",
-         part="GPU"),
-    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl", "plain causal layers, prefix_reuse",
-         fields="logits_soft_cap alibi_slopes num_heads num_kv_heads head_size kv_cache_dtype", part="CPU"),
-    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.forward", "prefix_reuse", code=LAYOUT, part="CPU"),
-    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.do_kv_cache_update", "prefix_reuse",
-         calls="layer, key, value, kv_cache, slot_mapping", code=LAYOUT, part="CPU"),
-    Name(BACKENDS + "cpu_attn", "CPUAttentionMetadata", "prefix_reuse",
-         fields="num_actual_tokens max_query_len query_start_loc max_seq_len seq_lens block_table slot_mapping "
-                "scheduler_metadata causal dynamic_causal", part="CPU"),
-    Name(BACKENDS + "cpu_attn", "CPUAttentionMetadataBuilder._set_isa_to_layers", "prefix_reuse", reads="isa",
-         part="CPU"),
-    Name("vllm._custom_ops", "cpu_attn_get_scheduler_metadata", "prefix_reuse",
-         calls="num_reqs=, num_heads=, num_kv_heads=, head_dim=, seq_lens=, dtype=, query_start_loc=, causal=, "
-               "sliding_window_size=, isa=, enable_kv_split=, dynamic_causal=, kv_cache_dtype=", part="CPU"),
-    Name("vllm.envs", "VLLM_CPU_ATTN_SPLIT_KV", "prefix_reuse", part="CPU"),
-)
-
 REQUEST = (  # engine/admission.py, scheduler.py
     Name("vllm.sampling_params", "SamplingParams", "a request's options", fields="extra_args"),
     Name("vllm.v1.engine.input_processor", "InputProcessor", "calls our admission",
-         reads="logits_processors validate_logits_processors_parameters", part="V1"),
+         reads="logits_processors validate_logits_processors_parameters", silent=True, part="V1"),
     Name("vllm.v1.engine.input_processor", "InputProcessor", "calls our admission",
-         reads="logits_processors build_custom_logits_processors_params_validator", part="V2"),
+         reads="logits_processors build_custom_logits_processors_params_validator", silent=True, part="V2"),
     Name("vllm.v1.sample.logits_processor", "validate_logits_processors_parameters", "calls our admission; 400",
-         reads="validate_params ValueError VLLMValidationError", part="V1"),
+         reads="validate_params ValueError VLLMValidationError", silent=True, part="V1"),
     Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor", "our admission", part="V1"),
     Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.validate_params", "our admission",
          overrides="sampling_params", part="V1"),
@@ -137,7 +71,7 @@ REQUEST = (  # engine/admission.py, scheduler.py
     Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.update_state", "our admission",
          overrides="batch_update", part="V1"),
     Name("vllm.v1.worker.gpu.sample.logits_processor", "build_custom_logits_processors_params_validator",
-         "calls our admission; 400", reads="validate_params ValueError VLLMValidationError", part="V2"),
+         "calls our admission; 400", reads="validate_params ValueError VLLMValidationError", silent=True, part="V2"),
     Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor", "our admission", part="V2"),
     Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.validate_params", "our admission",
          overrides="sampling_params", part="V2"),
@@ -146,12 +80,14 @@ REQUEST = (  # engine/admission.py, scheduler.py
     Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.apply", "our admission",
          overrides="logits, ctx", part="V2"),
     Name("vllm.config.scheduler", "SchedulerConfig.get_scheduler_cls", "our scheduler",
-         reads="scheduler_cls resolve_obj_by_qualname"),
-    Name("vllm.v1.engine.core", "EngineCore.__init__", "makes our scheduler", reads="get_scheduler_cls vllm_config"),
-    Name("vllm.v1.engine.core", "EngineCore.add_request", "calls our scheduler", reads="scheduler add_request"),
+         reads="scheduler_cls resolve_obj_by_qualname", silent=True),
+    Name("vllm.v1.engine.core", "EngineCore.__init__", "makes our scheduler", reads="get_scheduler_cls vllm_config",
+         silent=True),
+    Name("vllm.v1.engine.core", "EngineCore.add_request", "calls our scheduler", reads="scheduler add_request",
+         silent=True),
     Name("vllm.v1.core.sched.scheduler", "Scheduler", "our scheduler"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "our scheduler", overrides="vllm_config, ...",
-         code="self.vllm_config = vllm_config",
+    Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "our scheduler", overrides="vllm_config, ..."),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "our scheduler", code="self.vllm_config = vllm_config",
          reads="scheduler_config running max_num_scheduled_tokens max_num_encoder_input_tokens num_spec_tokens"),
     Name("vllm.v1.core.sched.scheduler", "Scheduler.get_request_counts", "whole prompts", calls=""),
     Name("vllm.v1.core.sched.scheduler", "Scheduler.add_request", "our scheduler", overrides="request"),
@@ -160,7 +96,8 @@ REQUEST = (  # engine/admission.py, scheduler.py
          reads="enable_chunked_prefill long_prefill_token_threshold max_num_new_slots_for_drafting running "
                "_try_schedule_encoder_inputs num_tokens_with_spec num_output_placeholders num_spec_tokens"),
     Name("vllm.v1.core.sched.scheduler", "Scheduler._try_schedule_encoder_inputs", "whole prompts",
-         overrides="request, num_computed_tokens, num_new_tokens, encoder_compute_budget, ...",
+         overrides="request, num_computed_tokens, num_new_tokens, encoder_compute_budget, ..."),
+    Name("vllm.v1.core.sched.scheduler", "Scheduler._try_schedule_encoder_inputs", "whole prompts",
          reads="encoder_cache_manager can_allocate"),
     Name("vllm.v1.core.encoder_cache_manager", "EncoderCacheManager", "whole prompts",
          fields="cached cache_size num_freeable_slots"),
@@ -176,15 +113,18 @@ REQUEST = (  # engine/admission.py, scheduler.py
                 "num_prompt_tokens lora_request status num_computed_tokens num_tokens_with_spec "
                 "num_output_placeholders"),
     Name("vllm.v1.request", "RequestStatus", "whole prompts", fields="RUNNING"),
-    Name("vllm.v1.request", "Request.update_block_hashes", "cache isolation", calls="", reads="block_hashes"),
-    Name("vllm.v1.core.kv_cache_utils", "generate_block_hash_extra_keys", "cache isolation", code="request.cache_salt"),
+    Name("vllm.v1.request", "Request.update_block_hashes", "cache isolation", calls="", reads="block_hashes",
+         silent=True),
+    Name("vllm.v1.core.kv_cache_utils", "generate_block_hash_extra_keys", "cache isolation", code=".cache_salt",
+         silent=True),
     Name("vllm.v1.core.kv_cache_manager", "KVCacheManager", "reads no cached prompt",
-         reads="skip_reading_prefix_cache"),
+         reads="skip_reading_prefix_cache", silent=True),
     Name("vllm.lora.request", "LoRARequest", "cache isolation", fields="lora_name lora_path"),
 )
 
 WORKER = (  # engine/runner_v1.py, runner_v2.py, cpu_worker.py, gpu_worker.py, worker/intervention.py
-    Name("vllm.v1.worker.worker_base", "WorkerWrapperBase.init_worker", "makes our worker", reads="worker_cls"),
+    Name("vllm.v1.worker.worker_base", "WorkerWrapperBase.init_worker", "makes our worker", reads="worker_cls",
+         silent=True),
     Name("vllm.v1.worker.cpu_worker", "CPUWorker", "our worker", fields="model_runner use_v2_model_runner", part="CPU"),
     Name("vllm.v1.worker.cpu_worker", "CPUWorker.init_device", "what we refuse", overrides="", part="CPU"),
     Name("vllm.v1.worker.cpu_worker", "CPUWorker.execute_model", "our worker", overrides="scheduler_output",
@@ -207,7 +147,8 @@ WORKER = (  # engine/runner_v1.py, runner_v2.py, cpu_worker.py, gpu_worker.py, w
          reads="input_batch InputBatch", part="V1"),
     Name("vllm.v1.worker.gpu_input_batch", "InputBatch", "a step's batch", fields="req_ids num_computed_tokens_cpu",
          part="V1"),
-    Name("vllm.v1.worker.gpu.model_states", "", "asks our model for its state", reads="get_model_state_cls", part="V2"),
+    Name("vllm.v1.worker.gpu.model_states", "", "asks our model for its state", reads="get_model_state_cls",
+         silent=True, part="V2"),
     Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState", "our state", fields="model", part="V2"),
     Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.add_request", "our state",
          overrides="req_index, new_req_data", part="V2"),
@@ -217,8 +158,14 @@ WORKER = (  # engine/runner_v1.py, runner_v2.py, cpu_worker.py, gpu_worker.py, w
          overrides="input_batch, ...", part="V2"),
     Name("vllm.v1.worker.gpu.model_states.default", "DefaultModelState.get_additional_cg_support", "our state",
          overrides="", part="V2"),
-    Name("vllm.v1.worker.gpu.model_runner", "GPUModelRunner", "calls our state",
-         reads="model_state add_request remove_request prepare_attn get_additional_cg_support", part="V2"),
+    Name("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.add_requests", "calls our state",
+         reads="model_state add_request", silent=True, part="V2"),
+    Name("vllm.v1.worker.gpu.model_runner", "GPUModelRunner._remove_request", "calls our state",
+         reads="model_state remove_request", silent=True, part="V2"),
+    Name("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.execute_model", "calls our state",
+         reads="model_state prepare_attn", silent=True, part="V2"),
+    Name("vllm.v1.worker.gpu.model_runner", "GPUModelRunner.initialize_kv_cache", "calls our state",
+         reads="model_state get_additional_cg_support", silent=True, part="V2"),
     Name("vllm.v1.worker.gpu.input_batch", "InputBatch", "a step's batch",
          fields="req_ids query_start_loc_np num_computed_tokens_np num_scheduled_tokens", part="V2"),
     Name("vllm.v1.attention.backend", "AttentionCGSupport", "graphs of decode steps alone", fields="UNIFORM_BATCH",
@@ -234,4 +181,5 @@ SCENES = (  # scenes/evaluate.py
 )
 # fmt: on
 
-NAMES = START + MODEL + REQUEST + WORKER + SCENES
+SERVING = START + MODEL + REQUEST + WORKER
+NAMES = SERVING + SCENES

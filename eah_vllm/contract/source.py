@@ -5,12 +5,11 @@ in vLLM, and attributes that a method sets on `self`. It parses only the classes
 """
 
 import ast
-import re
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import dedent
 
+from eah_vllm.contract.blocks import bases, block, has_attribute, parsed
 from eah_vllm.contract.definition import Definition
 
 
@@ -21,6 +20,7 @@ class VllmSource:
         """`root` is the folder of the package `vllm`."""
         self._root = root
         self._texts: dict[str, str] = {}
+        self._blocks: dict[tuple[str, str], str | None] = {}
         self._found: dict[tuple[str, str], Definition | None] = {}
         self._modules: dict[str, tuple[dict[str, ast.AST], dict[str, tuple[str, str]]]] = {}
 
@@ -36,10 +36,9 @@ class VllmSource:
         if not qualified_name:
             return Definition(module, ast.parse(self._text(module)))
         owner, _, member = qualified_name.partition(".")
-        block = _block(self._text(module), owner) if member else None
-        node = _parsed(_block(block, member, indent=4)) if block is not None else None
-        if node is not None:
-            return Definition(module, node, True)
+        method = self._method(module, owner, member) if member else None
+        if method is not None:
+            return method
         found = self._top_level(module, owner)
         return self.member(found, member) if found is not None and member else found
 
@@ -75,25 +74,46 @@ class VllmSource:
             self._texts[module] = path.read_text(encoding="utf-8") if path is not None else ""
         return self._texts[module]
 
+    def _block(self, module: str, name: str) -> str | None:
+        if (module, name) not in self._blocks:
+            self._blocks[module, name] = block(self._text(module), name)
+        return self._blocks[module, name]
+
+    def _method(self, module: str, owner: str, name: str) -> Definition | None:
+        """Find a method of a class or of its bases, and parse only that; None where it takes more to find it."""
+        text = self._block(module, owner)
+        if text is None or has_attribute(text, name):
+            return None
+        node = parsed(block(text, name, indent=4))
+        if node is not None:
+            return Definition(module, node, True)
+        imported = {} if all(self._block(module, base) for base in bases(text)) else self._shown(module)[1]
+        inherited = (self._method(*imported.get(base, (module, base)), name) for base in bases(text))
+        return next((found for found in inherited if found is not None), None)
+
     def _top_level(self, module: str, name: str) -> Definition | None:
         if (module, name) not in self._found:
-            node = _parsed(_block(self._text(module), name))
-            self._found[module, name] = Definition(module, node) if node is not None else self._shown(module, name)
+            node = parsed(self._block(module, name))
+            self._found[module, name] = Definition(module, node) if node is not None else self._elsewhere(module, name)
         return self._found[module, name]
 
-    def _shown(self, module: str, name: str) -> Definition | None:
+    def _elsewhere(self, module: str, name: str) -> Definition | None:
         """Find what the module assigns or imports under that name, also by `from ... import *`."""
-        if module not in self._modules:
-            body, path = ast.parse(self._text(module)).body, self._path(module)
-            package = module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
-            self._modules[module] = dict(_defined(body)), dict(_imported(body, package))
-        defined, imported = self._modules[module]
+        defined, imported = self._shown(module)
         if name in defined:
             return Definition(module, defined[name])
         if name in imported:
             return self._top_level(*imported[name])
         stars = (self._top_level(other, name) for other, imported_name in imported.values() if imported_name == "*")
         return next((found for found in stars if found is not None), None)
+
+    def _shown(self, module: str) -> tuple[dict[str, ast.AST], dict[str, tuple[str, str]]]:
+        """Return what the module defines, and what it imports from vLLM."""
+        if module not in self._modules:
+            body, path = ast.parse(self._text(module)).body, self._path(module)
+            package = module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
+            self._modules[module] = dict(_defined(body)), dict(_imported(body, package))
+        return self._modules[module]
 
 
 def installed() -> VllmSource:
@@ -106,41 +126,6 @@ def installed() -> VllmSource:
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError("vLLM is not installed", name="vllm")
     return VllmSource(Path(next(iter(spec.submodule_search_locations))))
-
-
-def _block(text: str, name: str, indent: int = 0) -> str | None:
-    """Return the text of the class or function of that name, so that only it is parsed: vLLM has files of 7,000 lines.
-
-    If there are several of that name, it is the last one: those before it are overloads.
-    """
-    margin = "\n" + " " * indent
-    heads = (f"{margin}{keyword} {name}" for keyword in ("class", "def", "async def"))
-    start = max(_rfind_word(text, head) for head in heads)
-    if start < 0:
-        return None
-    # The block ends before the next line that is not indented more deeply.
-    stop = re.compile(rf"^ {{0,{indent}}}[^\s#)]", re.MULTILINE).search(text, start + len(margin) + 1)
-    decorators = start
-    while text.startswith(margin + "@", above := text.rfind("\n", 0, decorators)):
-        decorators = above
-    return dedent(text[decorators : stop.start() if stop else None])
-
-
-def _rfind_word(text: str, word: str) -> int:
-    """Return the last place of the word, except as the beginning of a longer one or as the setter of a property."""
-    at = len(text)
-    while (at := text.rfind(word, 0, at)) >= 0:
-        longer = text[at + len(word) : at + len(word) + 1]
-        if not (longer.isalnum() or longer == "_" or text[:at].endswith(".setter")):
-            break
-    return at
-
-
-def _parsed(block: str | None) -> ast.AST | None:
-    try:
-        return ast.parse(block).body[0] if block is not None else None
-    except SyntaxError:  # a string in it has a line without indentation, so the whole file must be parsed
-        return None
 
 
 def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:

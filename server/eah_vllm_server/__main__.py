@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eah_vllm.contract.check import ContractError, check
+from eah_vllm.contract.check import ContractError, check_at_start
 from eah_vllm_server.vllm_names import NAMES
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def main() -> None:
         print(USAGE, end="", file=sys.stderr if sys.argv[1:2] not in (["--help"], ["-h"]) else sys.stdout)
         sys.exit(0 if sys.argv[1:2] in (["--help"], ["-h"]) else 2)
     try:
-        check(NAMES)
+        check_at_start(NAMES)
     except ContractError as error:
         sys.exit(str(error))
     allow_plugins()

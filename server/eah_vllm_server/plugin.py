@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI
 from starlette.datastructures import State
 
-from eah_vllm.contract.check import check
+from eah_vllm.contract.check import check_at_start
 from eah_vllm_server.metrics import metrics
 from eah_vllm_server.vllm_names import NAMES
 
@@ -27,7 +27,7 @@ class EAHEndpointPlugin:
     def attach_router(self, app: FastAPI) -> None:
         """Register the routes; a route with the path of one of vLLM's replaces it."""
         # If importing a plugin fails, vLLM only logs that and serves without it, so this file imports no vLLM above.
-        check(NAMES)
+        check_at_start(NAMES)
         from eah_vllm_server import other_routes, routes
         from eah_vllm_server.gate import Gate, GateMiddleware
         from eah_vllm_server.hardening.edge.slow_clients import SlowClientsMiddleware

@@ -16,14 +16,12 @@ from eah_vllm.evaluation.ask.asking import Server
 from eah_vllm.evaluation.ask.server_facts import server_facts
 from eah_vllm.evaluation.ask.setting import Setting
 from eah_vllm.evaluation.count.statistics import RESAMPLES, SPLITS
-from eah_vllm.evaluation.report import tables
+from eah_vllm.evaluation.report import page_tables, tables
 from eah_vllm.evaluation.report.examples import SHOWN, draw_examples
 from eah_vllm.evaluation.report.figures import mechanism_plots, sweep_plot
 from eah_vllm.evaluation.report.plot_tradeoff import Point, trade_off
 from eah_vllm.evaluation.report.plots import Plot, svg, write_png
 from eah_vllm.evaluation.task import Task
-
-PARTS_SHOWN = ("accuracy", "f1", "yes_ratio")
 
 
 def write_report(
@@ -63,12 +61,12 @@ def write_report(
         facts=server_facts(server, out),
         date=datetime.now(UTC).date().isoformat(),
         settings=[_named(s, letters) for s in settings],
-        rows=[_row(row, _shown(rows), first=number == 0) for number, row in enumerate(rows)],
+        rows=page_tables.main_rows(rows),
         units=rows[0]["n"],
-        columns=_columns(rows),
-        details=_details(rows),
+        columns=page_tables.columns(rows),
+        details=page_tables.details(rows),
         heads=[(row["setting"], used) for row in rows if (used := tables.heads_used(row))],
-        parts=_parts(rows),
+        parts=page_tables.parts(rows),
         trade_offs=_drawn(_trade_offs(settings, rows), out / "tradeoff.png", _legend(settings)),
         sweep=sweep,
         sweep_metric=sweep and tables.TITLES.get(sweep["metric"], sweep["metric"]),
@@ -91,7 +89,7 @@ def compared_setting(settings: Sequence[Setting], rows: Sequence[Mapping[str, An
     """Return the setting that examples compare with the first: the best one that lets EAH choose, as in the verdict."""
     by_kind = [[s for s in settings[1:] if tables.kind(s) == kind] for kind in ("eah", "fixed")]
     others = by_kind[0] or by_kind[1] or list(settings[1:])
-    main, sign = ("chairs", 1) if _has_captions(rows) else ("f1", -1)
+    main, sign = ("chairs", 1) if page_tables.has_captions(rows) else ("f1", -1)
     figures = {row["setting"]: sign * row[main] for row in rows if row.get(main) is not None}
     return min((s for s in others if s.name in figures), key=lambda s: figures[s.name], default=None)
 
@@ -112,72 +110,9 @@ def _named(setting: Setting, letters: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return heading and meaning of the main table's columns."""
-    columns = [(tables.TITLES.get(name, name), tables.MEANINGS.get(name, "")) for name in _shown(rows)]
-    if _has_captions(rows):
-        columns.insert(1, ("CHAIRs, equal length", "each pair of captions cut to as many words as the shorter has"))
-    return columns
-
-
-def _shown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [name for name in tables.metric_names(rows) if name not in tables.IN_DETAILS_ONLY]
-
-
-def _row(row: Mapping[str, Any], shown: Sequence[str], *, first: bool) -> dict[str, Any]:
-    cells = [tables.figure(row, name, baseline=first) for name in shown]
-    if "chairs" in shown:
-        cells.insert(1, tables.Figure("") if first else tables.length_matched(row, "chairs"))
-    changed = "" if first else f"{row['mended']} / {row['spoiled']}"
-    return {"cells": cells, "changed": changed, "applied": tables.applied(row)}
-
-
-def _has_captions(rows: Sequence[Mapping[str, Any]]) -> bool:
-    return "chairs" in rows[0]["ci95"]
-
-
-def _parts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Make one table per metric of yes/no questions, with settings as rows and parts as columns."""
-    names = list(rows[0]["parts"])
-    return [
-        {
-            "metric": tables.TITLES[metric],
-            "meaning": tables.MEANINGS[metric],
-            "names": [name.replace("yes_no", "all").replace("_", " ") for name in names],
-            "rows": [
-                [tables.figure(row["parts"][name], metric, baseline=number == 0) for name in names]
-                for number, row in enumerate(rows)
-            ],
-        }
-        for metric in PARTS_SHOWN
-        if any(metric in rows[0]["parts"][name]["ci95"] for name in names)
-    ]
-
-
-def _details(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Make the table of every metric of every setting: value, interval, spread over the splits."""
-    found = []
-    for row in rows:
-        for name in tables.metric_names([row]):
-            low, high = row["ci95"][name]
-            mean, deviation = row["spread"].get(name, (None, None))
-            drawn = row.get("draws", {}).get(name)
-            found.append(
-                {
-                    "setting": row["setting"],
-                    "metric": tables.TITLES.get(name, name),
-                    "value": f"{row[name]:.2f}",
-                    "interval": f"[{low:.2f}, {high:.2f}]",
-                    "spread": tables.NOTHING if mean is None else f"{mean:.2f} ± {deviation:.2f}",
-                    "draws": f"{drawn['min']:.2f} to {drawn['max']:.2f} (± {drawn['deviation']:.2f})" if drawn else "",
-                }
-            )
-    return found
-
-
 def _trade_offs(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> list[Plot]:
     letters = tables.letters(settings)
-    y, *xs = ("chairs", "recall", "words") if _has_captions(rows) else ("f1", "yes_ratio", "recall")
+    y, *xs = ("chairs", "recall", "words") if page_tables.has_captions(rows) else ("f1", "yes_ratio", "recall")
     labels = {"chairs": "CHAIRs, %", "recall": "recall, %", "words": "words a caption", "f1": "F1, %"}
     labels["yes_ratio"] = "says yes, %"
     plots = []

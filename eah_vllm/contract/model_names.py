@@ -1,0 +1,78 @@
+"""The names of vLLM by which the plugin wraps a model's attention layers, on every backend; part of `names.py`."""
+
+from eah_vllm.contract.name import Name
+
+BACKENDS = "vllm.v1.attention.backends."
+FORWARD = "layer, query, key, value, kv_cache, attn_metadata, output, ..."
+# Each of these lets a kernel do part of attention's work before `forward`. We refuse all, so we must know all.
+FUSED = (
+    "fused_*_supported: fused_output_quant_supported fused_rope_kvcache_supported"
+    " fused_qk_norm_rope_kvcache_supported fused_qk_norm_mrope_kvcache_supported"
+)
+
+# This expression shows how the keys and values of a block lie in memory.
+LAYOUT = "kv_cache.view((num_blocks, num_kv_heads, block_size * 2, -1))"
+
+# fmt: off
+MODEL = (  # engine/model.py, layer.py, cpu_metadata.py, reuse/prefix_attention.py
+    Name("vllm.multimodal", "MULTIMODAL_REGISTRY", "our model's image processor"),
+    Name("vllm.multimodal.registry", "MultiModalRegistry.register_processor", "our model's image processor",
+         calls="processor, info=, dummy_inputs="),
+    Name("vllm.model_executor.models.llava", "LlavaForConditionalGeneration", "our model", fields="language_model"),
+    Name("vllm.model_executor.models.llava", "LlavaForConditionalGeneration.__init__", "our model, its layers",
+         overrides="vllm_config, prefix"),
+    Name("vllm.model_executor.models.llava", "LlavaForConditionalGeneration.__init__", "its layers",
+         code="maybe_prefix(prefix, 'language_model')"),
+    Name("vllm.model_executor.models.llava", "LlavaDummyInputsBuilder", "our model's image processor"),
+    Name("vllm.model_executor.models.llava", "_build_llava_or_pixtral_hf_info", "our model's image processor"),
+    Name("vllm.model_executor.models.llava", "_build_llava_or_pixtral_hf_processor", "our model's image processor"),
+    Name("vllm.model_executor.models.utils", "extract_layer_index", "which layer this is", calls="layer_name"),
+    Name("vllm.distributed", "get_tensor_model_parallel_rank", "heads of other ranks", calls=""),
+    Name("vllm.distributed", "get_tensor_model_parallel_world_size", "heads of other ranks", calls=""),
+    Name("vllm.distributed", "get_pp_group", "layers of other stages", calls=""),
+    Name("vllm.distributed.parallel_state", "GroupCoordinator", "layers of other stages",
+         fields="world_size cpu_group"),
+    Name("vllm.distributed", "tensor_model_parallel_all_reduce", "heads of other ranks", calls="input_"),
+    Name("vllm.model_executor.layers.attention", "Attention", "the layers to wrap",
+         fields="impl sliding_window has_sink attn_backend"),
+    Name("vllm.model_executor.layers.attention", "Attention.forward", "whether forward writes the KV cache",
+         reads="forward_includes_kv_cache_update unified_kv_cache_update", silent=True),
+    Name("vllm.v1.attention.backend", "AttentionBackend", "whether forward writes the KV cache",
+         fields="forward_includes_kv_cache_update"),
+    Name("vllm.model_executor.layers.attention", "Attention.__init__", "the layers to wrap",
+         reads="static_forward_context"),
+    Name("vllm.model_executor.layers.attention.attention", "unified_attention_with_output", "calls our layer",
+         reads="impl forward", silent=True),
+    Name("vllm.model_executor.layers.attention.attention", "", "FP8 queries", reads="_q_scale"),
+    Name("vllm.v1.attention.backend", "AttentionImpl", "our layer", fields="scale", closed=FUSED, silent=True),
+    Name("vllm.v1.attention.backend", "AttentionImpl.forward", "our layer", overrides=FORWARD),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_output_quant_supported", "our layer", overrides="quant_key"),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_rope_kvcache_supported", "our layer", overrides=""),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_qk_norm_rope_kvcache_supported", "our layer", overrides=""),
+    Name("vllm.v1.attention.backend", "AttentionImpl.fused_qk_norm_mrope_kvcache_supported", "our layer", overrides=""),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.forward", "our layer", overrides=FORWARD, part="CPU"),
+    Name(BACKENDS + "flash_attn", "FlashAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "flashinfer", "FlashInferImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "triton_attn", "TritonAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "flex_attention", "FlexAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "rocm_attn", "RocmAttentionImpl.forward", "our layer", overrides=FORWARD, part="GPU"),
+    Name(BACKENDS + "flash_attn", "FlashAttentionImpl", "plain causal layers", fields="logits_soft_cap alibi_slopes",
+         silent=True, part="GPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl", "plain causal layers, prefix_reuse",
+         fields="logits_soft_cap alibi_slopes num_heads num_kv_heads head_size kv_cache_dtype", silent=True,
+         part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.forward", "prefix_reuse", code=LAYOUT, silent=True,
+         part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionBackendImpl.do_kv_cache_update", "prefix_reuse",
+         calls="layer, key, value, kv_cache, slot_mapping", code=LAYOUT, silent=True, part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionMetadata", "prefix_reuse",
+         fields="num_actual_tokens max_query_len query_start_loc max_seq_len seq_lens block_table slot_mapping "
+                "scheduler_metadata causal dynamic_causal", part="CPU"),
+    Name(BACKENDS + "cpu_attn", "CPUAttentionMetadataBuilder._set_isa_to_layers", "prefix_reuse", reads="isa",
+         part="CPU"),
+    Name("vllm._custom_ops", "cpu_attn_get_scheduler_metadata", "prefix_reuse",
+         calls="num_reqs=, num_heads=, num_kv_heads=, head_dim=, seq_lens=, dtype=, query_start_loc=, causal=, "
+               "sliding_window_size=, isa=, enable_kv_split=, dynamic_causal=, kv_cache_dtype=", part="CPU"),
+    Name("vllm.envs", "VLLM_CPU_ATTN_SPLIT_KV", "prefix_reuse", part="CPU"),
+)
+# fmt: on
