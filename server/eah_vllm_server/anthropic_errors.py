@@ -5,6 +5,7 @@ queue) is answered in OpenAI's form, as on all other routes.
 """
 
 import json
+from http.client import responses as REASONS
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
@@ -41,19 +42,24 @@ class _Answer:
         else:
             self._body += message.get("body", b"")
             if not message.get("more_body", False):
-                body = _rewritten(self._body)
+                body = _rewritten(self._body, self._start["status"])
                 MutableHeaders(scope=self._start)["Content-Length"] = str(len(body))
                 await self._send(self._start)
                 await self._send({"type": "http.response.body", "body": body})
 
 
-def _rewritten(body: bytes) -> bytes:
+def _rewritten(body: bytes, status: int) -> bytes:
     try:
         answer: Any = json.loads(body)
     except ValueError:  # no JSON, so no error of ours or of vLLM's
         return body
-    error = answer.get("error") if isinstance(answer, dict) else None
-    if not isinstance(error, dict) or "type" in answer:
+    if not isinstance(answer, dict) or "type" in answer:
+        return body
+    # Middleware of vLLM writes a text in place of the object, and Starlette another name.
+    error = answer.get("error", answer.get("detail"))
+    if isinstance(error, str):
+        error = {"type": REASONS.get(status, "Error"), "message": error}
+    if not isinstance(error, dict):
         return body
     shape = {"type": "error", "error": {"type": error.get("type"), "message": error.get("message")}}
     return json.dumps(shape, ensure_ascii=False, separators=(",", ":")).encode()

@@ -29,6 +29,7 @@ class EAHEndpointPlugin:
         # If importing a plugin fails, vLLM only logs that and serves without it, so this file imports no vLLM above.
         check_at_start(NAMES)
         from eah_vllm_server import other_routes, routes
+        from eah_vllm_server.anthropic_errors import AnthropicErrors
         from eah_vllm_server.gate import Gate, GateMiddleware
         from eah_vllm_server.hardening.edge.slow_clients import SlowClientsMiddleware
         from eah_vllm_server.hardening.limits import read_limits
@@ -47,6 +48,7 @@ class EAHEndpointPlugin:
             protect(app, limits)
         else:
             logger.warning("EAH: eah_http.hardening is false: clients are limited as by vLLM alone.")
+        app.add_middleware(AnthropicErrors)
         keep_media()
 
     async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:

@@ -40,6 +40,15 @@ def test_an_error_is_rewritten_and_its_headers_fit() -> None:
         assert (status, json.loads(body), headers["content-length"]) == (400, ANTHROPIC, str(len(body)))
 
 
+@pytest.mark.parametrize("name", ["error", "detail"])
+def test_a_text_in_place_of_an_object_is_the_message(name: str) -> None:
+    """So answer vLLM's own middleware (a missing key, scaling) and Starlette (405, no JSON)."""
+    app = AnthropicErrors(app_that_answers(JSONResponse({name: "not so"}, 401)))
+    status, _, body = ask(app, "/v1/messages", BODY, **JSON)
+    error = {"type": "Unauthorized", "message": "not so"}
+    assert (status, json.loads(body)) == (401, {"type": "error", "error": error})
+
+
 @pytest.mark.parametrize(
     "response",
     [JSONResponse(OPENAI), JSONResponse(ANTHROPIC, 400), Response("no JSON", 500), JSONResponse(["a list"], 400)],

@@ -3,7 +3,6 @@
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
-from eah_vllm_server.anthropic_errors import AnthropicErrors
 from eah_vllm_server.errors import http_error
 from eah_vllm_server.hardening.edge.answer_headers import AnswerHeaders
 from eah_vllm_server.hardening.edge.api_key import KeyForEveryPath, api_keys
@@ -27,4 +26,3 @@ def protect(app: FastAPI, limits: HTTPLimits) -> None:
     if keys := api_keys(app.state.args):
         app.add_middleware(KeyForEveryPath, tokens=keys)
     app.add_middleware(AnswerHeaders)
-    app.add_middleware(AnthropicErrors)
