@@ -103,7 +103,10 @@ def add_tasks(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     scenes.add_argument("--n", type=int, default=400, help="scenes (default 400)")
     scenes.add_argument("--seed", type=int, default=0, help="which scenes")
     scenes.add_argument("--split", choices=["test", "val"], default="test", help="val: for choosing settings")
-    make: Callable[[Any], Task] = lambda args: ScenesTask(args.n, args.seed, args.split)  # noqa: E731
+    scenes.add_argument("--captions-only", action="store_true", help="leave out the yes/no questions")
+    make: Callable[[Any], Task] = lambda args: ScenesTask(  # noqa: E731
+        args.n, args.seed, args.split, captions_only=args.captions_only
+    )
     scenes.set_defaults(make_task=make, default_end_token_id=EOS_ID)
     return {"scenes": scenes, "chair": chair.add_parser(tasks), "pope": pope.add_parser(tasks)}
 
@@ -120,9 +123,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for task in add_tasks(parser).values():
         add_server_options(task)
         task.add_argument(
-            "--eah", action="append", metavar="SETTING", dest="settings",
-            help="off, on, or options such as layer=1,threshold=0.002; again for more; the first is what others are "
-            "compared with (default: off, on)",
+            "--setting", "--eah", action="append", metavar="SETTING", dest="settings",
+            help="off, on, options such as layer=1,threshold=0.002, or verify,action=rewrite; again for more; the "
+            "first is what others are compared with (default: off, on)",
         )  # fmt: skip
         task.add_argument("--no-controls", action="store_true", help="leave out other heads and length")
         task.add_argument(

@@ -46,6 +46,7 @@ class Answer:
     tokens: int | None = None
     seconds: float | None = None
     eah: Mapping[str, Any] | None = None
+    verify: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
