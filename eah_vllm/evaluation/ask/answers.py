@@ -74,6 +74,10 @@ class AnswerFile:
         self._file.flush()
         self.by_setting.setdefault(setting, {})[question] = answer
 
+    def derive(self, setting: str, question: str, answer: Answer) -> None:
+        """Keep one answer that was made from others, not asked for: it can be made again and is not written."""
+        self.by_setting.setdefault(setting, {})[question] = answer
+
     def close(self) -> None:
         """Write everything to the disk and close the file."""
         os.fsync(self._file.fileno())

@@ -86,6 +86,7 @@ class Setting:
         Raises:
             SettingError: the setting has a bias on the end of text, and no token is known to put it on.
         """
+        assert not self.removal, "a control that is made from answers is not asked"
         body: dict[str, Any] = {}
         if self.eah is not None:
             body["eah"] = {**self.eah, "report": True}

@@ -80,10 +80,9 @@ class ScenesTask(Task):
         """Return split, number and seed; a run of captions alone can go on with the other questions."""
         return {"task": self.name, "split": self._split, "n": self._number, "seed": self._seed}
 
-    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """Return the places of absent objects' names."""
-        absent = [match for match in MENTION.finditer(caption) if match["name"] not in self._present[unit]]
-        return [match.span("name") for match in absent]
+    def named_words(self, unit: str, caption: str) -> Sequence[tuple[int, int, bool]]:
+        """Return the places of objects' names, and whether the scene has them."""
+        return [(*match.span("name"), match["name"] in self._present[unit]) for match in MENTION.finditer(caption)]
 
 
 @lru_cache(maxsize=64)
