@@ -13,8 +13,9 @@ from eah_vllm.evaluation.count.chair_counts import ReadCaption, tally_captions
 from eah_vllm.evaluation.count.statistics import measure
 from eah_vllm.evaluation.task import Answer, TaskError
 from eah_vllm.evaluation.tasks.chair import ChairTask
-from eah_vllm.evaluation.tasks.chair_words import CaptionReader, load_words
+from eah_vllm.evaluation.tasks.chair_words import CaptionReader
 from eah_vllm.evaluation.tasks.coco import coco_images, draw, objects_by_image
+from eah_vllm.evaluation.tasks.word_list import load_words
 from tests.unit.coco_case import image_name, make_captions, make_coco, write
 from tests.unit.independent_chair import IndependentChair
 

@@ -16,8 +16,8 @@ from eah_vllm.evaluation.command import add_tasks, run
 from eah_vllm.evaluation.report.examples import draw_examples
 from eah_vllm.evaluation.task import Answer
 from eah_vllm.evaluation.tasks.chair import ChairTask
-from eah_vllm.evaluation.tasks.chair_words import load_words
 from eah_vllm.evaluation.tasks.subset import Subset
+from eah_vllm.evaluation.tasks.word_list import load_words
 from tests.unit.coco_case import make_coco
 from tests.unit.evaluation_case import AWAY
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from eah_vllm.evaluation.count.chair_counts import ReadCaption, tally_captions
 from eah_vllm.evaluation.task import Answer, Question, Tally, Task, TaskError
-from eah_vllm.evaluation.tasks.chair_words import CaptionReader, Words, load_words
+from eah_vllm.evaluation.tasks.chair_words import CaptionReader
 from eah_vllm.evaluation.tasks.coco import check_image, coco_images, draw, objects_by_image
+from eah_vllm.evaluation.tasks.word_list import Words, load_words
 
 PROMPT = "Please describe this image in detail."
 """The prompt that OPERA, EAH's scripts and lmms-eval use."""
