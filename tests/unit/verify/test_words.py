@@ -165,10 +165,13 @@ def test_no_object_hides_the_words_inside_it() -> None:
 
 @pytest.mark.parametrize(
     ("plural", "expected"),
-    [("dogs", "dog"), ("buses", "bus"), ("knives", "knife"), ("shelves", "shelf"), ("women", "woman"),
-     ("glass", "glass"), ("people", "person"), ("traffic lights", "traffic light"), ("scissors", "scissors"),
-     ("cherries", "cherry"), ("dishes", "dish"), ("bookshelves", "bookshelf"), ("children", "child"), ("grass", "grass"), ("bus", "bus")],
-)  # fmt: skip
+    [
+        *(("dogs", "dog"), ("buses", "bus"), ("knives", "knife"), ("shelves", "shelf"), ("women", "woman")),
+        *(("people", "person"), ("traffic lights", "traffic light"), ("cherries", "cherry"), ("dishes", "dish")),
+        *(("bookshelves", "bookshelf"), ("children", "child"), ("mice", "mouse"), ("glasses of wine", "glass of wine")),
+        *((word, word) for word in ("glass", "scissors", "grass", "bus", "tennis racket", "sheep", "dog")),
+    ],
+)
 def test_singulars(plural: str, expected: str) -> None:
     assert singular(plural) == expected
 
