@@ -150,8 +150,9 @@ def main() -> None:
         sys.exit(caption(sys.argv[2:]))
     if sys.argv[1:2] == ["eval"]:  # this is a client, which needs no vLLM
         from eah_vllm.evaluation.command import main as evaluate
+        from eah_vllm_server.evaluating import remove_objects
 
-        sys.exit(evaluate(sys.argv[2:]))
+        sys.exit(evaluate(sys.argv[2:], remove_objects))
     if sys.argv[1:2] == ["sweep"]:
         from eah_vllm.evaluation.sweep.command import main as sweep
 

@@ -119,6 +119,7 @@ def test_a_draw_takes_as_many_of_the_caption_s_objects_evenly_and_always_the_sam
     assert drawn == [drawn_objects(one, draw) for draw in ("0", "1") for one in captions]
     facts = removal_facts(task, captions, ["0", "1"], remove)
     assert (facts["removed_by_verify"], facts["removed"], facts["captions_changed"]) == (600, [600, 600], 600)
+    assert (facts["gone_by_verify"], facts["gone"]) == (600, [600, 600])
     assert facts["as_many_in_every_caption"]
     assert (facts["invented_share_by_verify"], facts["invented_share_expected"]) == (1.0, 0.3333)
     assert facts["invented_share"] == pytest.approx([1 / 3] * 2, abs=0.06)

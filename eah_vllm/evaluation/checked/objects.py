@@ -28,7 +28,7 @@ class Checked:
         unit: the picture.
         answer: the answer, with the text as it stands after the check.
         original: the text that was checked, into which the mentions point.
-        mentions: the mentions that were asked about, as the reply has them.
+        mentions: all mentions as the reply has them, also those that were not asked about.
         denied: the objects that the model denied.
     """
 
@@ -42,7 +42,8 @@ class Checked:
     @property
     def objects(self) -> list[str]:
         """The objects that were asked about, each once, in the order of the text."""
-        return list(dict.fromkeys(str(mention["object"]) for mention in self.mentions))
+        asked = (mention for mention in self.mentions if mention["p_yes"] is not None)
+        return list(dict.fromkeys(str(mention["object"]) for mention in asked))
 
     def p_yes(self, name: str) -> float:
         """Return P(yes) of an object; it is asked about once, however often it is named."""
@@ -66,7 +67,7 @@ def checked_captions(task: Task, answers: Mapping[str, Answer]) -> list[Checked]
         answer = answers.get(question.id)
         if question.group != "caption" or answer is None or answer.verify is None or answer.verify.get("error"):
             continue
-        mentions = [one for one in answer.verify.get("mentions") or () if one.get("p_yes") is not None]
+        mentions = answer.verify.get("mentions") or []
         denied = frozenset(str(one["object"]) for one in mentions if one["verdict"] == DENIED)
         original = answer.verify.get("original")
         text = answer.text if original is None else str(original)
@@ -83,6 +84,8 @@ def judged_objects(task: Task, captions: Sequence[Checked]) -> list[CheckedObjec
     for caption in captions:
         words = task.named_words(caption.unit, caption.original)
         for mention in caption.mentions:
+            if mention["p_yes"] is None:
+                continue
             truths = [there for start, end, there in words if start < mention["end"] and mention["start"] < end]
             key = caption.unit, str(mention["object"])
             if truths and key not in found:

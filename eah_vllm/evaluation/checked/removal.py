@@ -34,11 +34,12 @@ def without(
 def removal_facts(task: Task, captions: Sequence[Checked], draws: Sequence[str], remove: Remover) -> dict[str, Any]:
     """Return what shows that the control removes as many, and at random, and by the code that the server uses.
 
-    `removed` and `removed_by_verify` are numbers of objects. `invented_share` is the share of invented ones among those
-    removed, by draw, beside `invented_share_expected` of objects drawn evenly from the same captions, and
-    `invented_share_by_verify`. `place` is the mean place in the caption, from 0 (first) to 1 (last), of those removed
-    in captions with two objects or more; 0.5 is expected. `same_text` is the share of changed captions that the code
-    turns into the very text of the server.
+    `removed` and `removed_by_verify` are numbers of objects, and `gone` and `gone_by_verify` how many different words
+    of the scorer's the texts have lost, which is more where an object could not go alone. `invented_share` is the share
+    of invented ones among those removed, by draw, beside `invented_share_expected` of objects drawn evenly from the
+    same captions, and `invented_share_by_verify`. `place` is the mean place in the caption, from 0 (first) to 1 (last),
+    of those removed in captions with two objects or more; 0.5 is expected. `same_text` is the share of changed captions
+    that the code turns into the very text of the server.
     """
     there = {(one.unit, one.name): one.there for one in judged_objects(task, captions)}
     changed = [one for one in captions if one.denied]
@@ -49,12 +50,15 @@ def removal_facts(task: Task, captions: Sequence[Checked], draws: Sequence[str],
         if known:
             expected += len(one.denied) * (1 - sum(known) / len(known))
             total += len(one.denied)
+    texts = {draw: [(one, remove(one.original, one.mentions, names)) for one, names in by_draw[draw]] for draw in draws}
     same = [remove(one.original, one.mentions, one.denied) == one.answer.text for one in changed]
     return {
         "captions": len(captions),
         "captions_changed": len(changed),
         "removed_by_verify": sum(len(one.denied) for one in changed),
         "removed": [sum(len(names) for _, names in pairs) for pairs in by_draw.values()],
+        "gone_by_verify": _gone(task, [(one, one.answer.text) for one in changed]),
+        "gone": [_gone(task, pairs) for pairs in texts.values()],
         "as_many_in_every_caption": all(len(n) == len(one.denied) for pairs in by_draw.values() for one, n in pairs),
         "invented_share_by_verify": _invented([(one, one.denied) for one in changed], there),
         "invented_share": [_invented(pairs, there) for pairs in by_draw.values()],
@@ -62,6 +66,13 @@ def removal_facts(task: Task, captions: Sequence[Checked], draws: Sequence[str],
         "place": [_place(pairs) for pairs in by_draw.values()],
         "same_text": round(sum(same) / len(same), 4) if same else None,
     }
+
+
+def _gone(task: Task, texts: Sequence[tuple[Checked, str]]) -> int:
+    def words(unit: str, text: str) -> set[str]:
+        return {text[start:end] for start, end, _ in task.named_words(unit, text)}
+
+    return sum(len(words(one.unit, one.original) - words(one.unit, text)) for one, text in texts)
 
 
 def _invented(pairs: Sequence[tuple[Checked, Collection[str]]], there: Mapping[tuple[str, str], bool]) -> float | None:
