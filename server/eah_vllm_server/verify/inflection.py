@@ -54,15 +54,18 @@ def _as_last_part(noun: str) -> tuple[str, ...]:
 
 def singular(name: str) -> str:
     """Return the singular of a name in lower case; a name that is none, or that has none, comes back as it is."""
-    before, space, noun = name.rpartition(" ")
-    if noun in _ALWAYS_PLURAL:
-        return name
+    head, of, rest = name.partition(" of ")
+    before, space, noun = head.rpartition(" ")
+    return f"{before}{space}{_singular_noun(noun)}{of}{rest}"
+
+
+def _singular_noun(noun: str) -> str:
     irregular = {plural: word for word, found in _IRREGULAR.items() for plural in found}
     irregular |= {plural: word for word, plural in IRREGULAR.items()}
-    if noun in irregular or noun.endswith(("ss", "us", "is")):
-        return f"{before}{space}{irregular.get(noun, noun)}"
+    if noun in irregular or noun in _ALWAYS_PLURAL or noun.endswith(("ss", "us", "is")):
+        return irregular.get(noun, noun)
     for ending, replaced in _SINGULAR_ENDINGS:
         candidate = noun.removesuffix(ending) + replaced
         if noun.endswith(ending) and len(candidate) > 1 and noun in forms(candidate)[1:]:
-            return f"{before}{space}{candidate}"
-    return name
+            return candidate
+    return noun

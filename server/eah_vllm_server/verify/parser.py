@@ -1,0 +1,262 @@
+"""Reads the shape of a sentence from its tagged words.
+
+It is a small grammar of captions, not of English. What does not fit ends the reading with `NotRead`, and the sentence
+is then taken as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate
+from eah_vllm_server.verify.lexicon import ADJECTIVES, ADVERBS, BE, PLACES
+from eah_vllm_server.verify.tokens import Token
+
+
+class NotRead(Exception):
+    """The sentence has a shape that the grammar does not know."""
+
+
+def parse(tokens: Sequence[Token]) -> list[Clause]:
+    """Return the clauses of a sentence whose closing sign has been taken off.
+
+    Raises:
+        NotRead: the sentence does not fit the grammar.
+    """
+    return _Parser(tokens).sentence()
+
+
+class _Parser:
+    def __init__(self, tokens: Sequence[Token]) -> None:
+        self._tokens = list(tokens)
+        self._at = 0
+        self._clause_at: dict[int, bool] = {}
+
+    # --- looking
+
+    def _tag(self, ahead: int = 0) -> str:
+        at = self._at + ahead
+        return self._tokens[at].tag if 0 <= at < len(self._tokens) else "end"
+
+    def _lower(self, ahead: int = 0) -> str:
+        at = self._at + ahead
+        return self._tokens[at].lower if 0 <= at < len(self._tokens) else ""
+
+    def _take(self, *tags: str) -> list[Token]:
+        """Take tokens as long as they have one of the tags."""
+        start = self._at
+        while self._tag() in tags:
+            self._at += 1
+        return self._tokens[start : self._at]
+
+    def _next(self, count: int = 1) -> list[Token]:
+        self._at += count
+        return self._tokens[self._at - count : self._at]
+
+    def _starts_clause(self, ahead: int) -> bool:
+        """Say whether a noun phrase and its verb follow."""
+        start = self._at + ahead
+        if start not in self._clause_at:
+            self._clause_at[start] = False
+            before, self._at = self._at, start
+            try:
+                self._take("adv")
+                self._leads()
+                self._nouns(verb_seen=False)
+                self._take("adv")
+                self._clause_at[start] = self._tag() in ("verb", "aux")
+            except NotRead:
+                self._clause_at[start] = self._tag() in ("verb", "aux") and self._at > start
+            self._at = before
+        return self._clause_at[start]
+
+    def _link(self) -> int:
+        """Return how many tokens join what follows: "," or "and" or ", and"."""
+        count = int(self._tag() == ",")
+        return count + int(self._tag(count) == "and")
+
+    # --- clauses
+
+    def sentence(self) -> list[Clause]:
+        clauses = [self._clause([])]
+        while self._tag() != "end":
+            link = self._take(",", ";", "and", "while", "\u2014", "\u2013", "-")
+            link += self._take("adv") if link and self._tag() == "adv" and self._lower() == "then" else []
+            if not link:
+                raise NotRead
+            clauses.append(self._clause(link))
+        return clauses
+
+    def _clause(self, link: list[Token]) -> Clause:
+        clause = Clause(link, self._leads(), None)
+        if clause.leads and not clause.leads[-1].close and self._tag() in ("verb", "aux"):
+            clause.predicates.append(self._predicate([]))  # "on the left is a dog"
+            return clause
+        clause.subject = self._nouns(verb_seen=False)
+        while True:
+            count = self._link() if clause.predicates else 0
+            adverbs = 0
+            while self._tag(count + adverbs) == "adv":
+                adverbs += 1
+            tag = self._tag(count + adverbs)
+            if tag in ("verb", "aux") or (clause.predicates and count and tag in ("ing", "part")):
+                clause.predicates.append(self._predicate(self._next(count)))
+            else:
+                return clause
+
+    def _leads(self) -> list[Modifier]:
+        leads: list[Modifier] = []
+        while True:
+            if self._tag() == "adv" and self._tag(1) == ",":
+                leads.append(Modifier("adv", [], self._next(), close=self._next()))
+            elif self._tag() == "while":
+                words = self._next()
+                inner = self._clause([])
+                leads.append(Modifier("who", [], words, clause=inner, close=self._comma()))
+            elif self._tag() in ("prep", "ing", "part") and not (leads and not leads[-1].close):
+                lead = self._prepositional([]) if self._tag() == "prep" else self._participle([])
+                lead.close = [*lead.close, *self._comma()] if not lead.close else lead.close
+                leads.append(lead)
+            else:
+                return leads
+
+    def _comma(self) -> list[Token]:
+        return self._next() if self._tag() == "," else []
+
+    def _predicate(self, link: list[Token]) -> Predicate:
+        verb = self._take("aux", "adv", "verb")
+        if not verb or verb[-1].tag != "verb" or verb[-1].lower in ("appear", "appears", "seem", "seems"):
+            if self._tag() == "to":
+                verb += self._take("to", "aux")
+            verb += self._take("ing", "part", "adv") if self._tag() in ("ing", "part") else []
+        verb += self._take("adv")
+        if self._tag() == "word" and any(t.lower in BE for t in verb) and self._tag(1) not in ("word", "noun"):
+            verb += self._next()  # "is visible", "is white"
+            while self._tag() == "and" and self._tag(1) == "word" and self._tag(2) in ("end", "prep", ",", "and"):
+                verb += self._next(2)
+        if not verb:
+            raise NotRead
+        last = max((i for i, t in enumerate(verb) if t.tag in ("verb", "ing", "part", "word")), default=len(verb))
+        predicate = Predicate(link, verb[:last], verb[last:])
+        if self._tag() in ("the", "noun", "word", "it"):
+            predicate.nouns = self._nouns(verb_seen=True)
+        predicate.modifiers = self._modifiers(top=True, in_predicate=True, verb_seen=True)
+        return predicate
+
+    # --- noun phrases
+
+    def _nouns(self, *, verb_seen: bool, single: bool = False, top: bool = True) -> Nouns:
+        both = self._next() if self._lower() in ("both", "either") and self._tag(1) != "noun" else []
+        nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single)], [both])
+        while not single:
+            count = self._link()
+            adverbs = int(count > 0 and self._tag(count) == "adv" and self._tag(count + 1) in ("the", "noun", "word"))
+            if not count or self._tag(count + adverbs) not in ("the", "noun", "word", "it"):
+                break
+            if verb_seen and self._starts_clause(count):
+                break
+            if self._tag(count - 1) == "," and not adverbs and self._tag(count) == "it":
+                break
+            nouns.links.append(self._next(count + adverbs))
+            nouns.items.append(self._noun(verb_seen=verb_seen, top=top))
+        return nouns
+
+    def _noun(self, *, verb_seen: bool, top: bool) -> Noun:
+        words = self._head()
+        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen))
+
+    def _head(self) -> list[Token]:
+        if self._tag() == "it":
+            return self._next()
+        words = self._take("the", "adv") if self._tag() in ("the", "adv") else []
+        while True:
+            words += self._take("word", "noun")
+            if not words:
+                raise NotRead
+            adjective = words[-1].lower in ADJECTIVES and not any(t.tag == "noun" for t in words)
+            ahead = self._link() if adjective else 0
+            if ahead and self._tag(ahead) in ("word",) and self._tag(ahead + 1) in ("word", "noun"):
+                words += self._next(ahead)  # "a red and white boat"
+            elif self._lower() == "of" and words[-1].lower in ("some", "many", "most", "all", "several", "one", "each"):
+                words += self._next() + self._take("the")
+            else:
+                return words
+
+    # --- modifiers
+
+    def _modifiers(self, *, top: bool, in_predicate: bool, verb_seen: bool) -> list[Modifier]:
+        found: list[Modifier] = []
+        while True:
+            link = self._link()
+            tag = self._tag(link)
+            again = tag in ("ing", "part") and any(modifier.kind in ("ing", "part") for modifier in found)
+            if link and (tag not in ("ing", "part", "who", "prep") or not (top or again or tag == "who")):
+                return found
+            if link and self._tag(link - 1) == "and" and tag in ("ing", "part") and not again:
+                return found  # another predicate of the same subject
+            if link and self._tag() == "and" and tag == "prep" and self._starts_clause(link):
+                return found
+            if link and tag == "prep" and self._tag(link - 1) == "," and self._clause_after_lead(link):
+                return found
+            if tag == "prep":
+                found.append(self._prepositional(self._next(link), single=not in_predicate))
+            elif tag in ("ing", "part"):
+                found.append(self._participle(self._next(link)))
+            elif tag == "who":
+                found.append(self._relative(self._next(link)))
+            elif not link and tag == ":":
+                words = self._next()
+                found.append(Modifier(":", [], words, self._nouns(verb_seen=True)))
+            elif not link and tag == "(":
+                raise NotRead
+            elif not link and tag == "adv" and self._lower() in ADVERBS and in_predicate:
+                found.append(Modifier("adv", [], self._next()))
+            else:
+                return found
+            if found[-1].link and self._tag() == "," and not verb_seen and self._tag(1) in ("verb", "aux"):
+                found[-1].close = self._next()
+
+    def _clause_after_lead(self, ahead: int) -> bool:
+        """Say whether a preposition after a comma begins a clause of its own: ", in the back there is a dog"."""
+        before = self._at
+        self._at += ahead
+        try:
+            self._leads()
+            result = self._starts_clause(0) or self._tag() in ("verb", "aux")
+        except NotRead:
+            result = False
+        self._at = before
+        return result
+
+    def _prepositional(self, link: list[Token], single: bool = False) -> Modifier:
+        words = self._take("adv") + self._next()
+        if self._tag() == "prep":  # "from behind the car"
+            words += self._next()
+        modifier = Modifier("prep", link, words)
+        if self._tag() in ("the", "noun", "word", "it", "adv"):
+            modifier.nouns = self._nouns(verb_seen=True, single=single and words[-1].lower in PLACES, top=False)
+        elif self._tag() == "ing":
+            modifier.modifiers = [self._participle([])]
+        return modifier
+
+    def _participle(self, link: list[Token]) -> Modifier:
+        kind = self._tag()
+        words = self._take("adv") + self._next() + self._take("adv", "to")
+        words += self._take("ing") if words[-1].tag == "to" else []
+        modifier = Modifier(kind, link, words)
+        if self._tag() in ("the", "noun", "word", "it"):
+            modifier.nouns = self._nouns(verb_seen=True, top=False)
+        modifier.modifiers = self._modifiers(top=False, in_predicate=False, verb_seen=True)
+        return modifier
+
+    def _relative(self, link: list[Token]) -> Modifier:
+        words = self._next()
+        modifier = Modifier("who", link, words)
+        if words[0].lower == "whose" or self._tag() not in ("verb", "aux", "adv"):
+            modifier.clause = self._clause([])
+        else:
+            clause = Clause([], [], None, [self._predicate([])])
+            while (count := self._link()) and self._tag(count) in ("verb", "aux"):
+                clause.predicates.append(self._predicate(self._next(count)))
+            modifier.clause = clause
+        return modifier
