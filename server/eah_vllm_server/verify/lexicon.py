@@ -137,3 +137,5 @@ ADJECTIVES = words(
     "colorful colourful lush quiet calm warm cool soft sunny cloudy wet dry round square open closed empty happy "
     "curious fluffy striped spotted plain shiny sandy grassy rocky busy peaceful serene beautiful"
 )
+FUNCTION_WORDS = words("a an the this it its is are was were has have there and or with in on of at to can be seen")
+"""Words that a sentence that is put anew may have although it had not."""

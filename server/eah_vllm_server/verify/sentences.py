@@ -51,7 +51,7 @@ def split(answer: str) -> list[Sentence]:
     return sentences
 
 
-def join(answer: str, sentences: Sequence[Sentence], texts: Sequence[str | None]) -> str:
+def join(sentences: Sequence[Sentence], texts: Sequence[str | None]) -> str:
     """Return the text of sentences and what each has become; None for one that is gone.
 
     A mark at the start of a line goes with the line's last sentence, and a list's heading with the last item under it.
