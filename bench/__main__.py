@@ -15,7 +15,7 @@ from bench.children import exit_on_sigterm
 from bench.results import Part, say, write
 from tools import ROOT
 
-PARTS = ("op", "engine", "serving", "medium", "mixed", "published")
+PARTS = ("op", "engine", "serving", "medium", "mixed", "published", "verify")
 
 
 def _op(part: Part, runs: int, quick: bool, folder: Path) -> None:
@@ -54,6 +54,12 @@ def _published(part: Part, runs: int, quick: bool, folder: Path) -> None:
     published.measure(runs, part, number=8 if quick else 64)
 
 
+def _verify(part: Part, runs: int, quick: bool, folder: Path) -> None:
+    from bench import verify
+
+    verify.measure(runs, part, quick=quick)
+
+
 MEASURE: dict[str, Callable[[Part, int, bool, Path], None]] = {
     "op": _op,
     "engine": _engine,
@@ -61,6 +67,7 @@ MEASURE: dict[str, Callable[[Part, int, bool, Path], None]] = {
     "medium": _medium,
     "mixed": _mixed,
     "published": _published,
+    "verify": _verify,
 }
 
 

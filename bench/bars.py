@@ -30,6 +30,8 @@ BARS = (
     Bar("mixed_ttft_p50_off_over_stock", "1.00 ± 0.02", 0.98, 1.02),
     Bar("mixed_itl_p50_off_over_stock", "1.00 ± 0.02", 0.98, 1.02),
     Bar("on_over_published_c16", "at least 10", least=10),
+    Bar("verify_time_rewrite_over_off_c1", "at most 1.35", most=1.35),
+    Bar("verify_throughput_rewrite_over_off_c16", "at least 0.75", least=0.75),
     Bar("op_peak_mb_s4096", "at most 64", most=64),
     Bar("op_speedup_over_naive_s2048", "at least 5", least=5),
     Bar("op_over_fused_s648", "at most 1.5", most=1.5),

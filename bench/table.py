@@ -149,6 +149,35 @@ def published(results: Results) -> str:
     return markdown(("requests/s", "median", "min", "max"), rows)
 
 
+def verify(results: Results) -> str:
+    """Make the table of verified captions: time, throughput and processor time, and what the questions cost."""
+    rows: list[Sequence[str]] = []
+    for group, rounds in results["parts"]["verify"]["rounds"].items():
+        for setting in rounds[0]:
+            median = {name: _medians(rounds, setting, name) for name in rounds[0][setting]}
+            cells = [
+                f"{1000 * median['seconds_p50']:.0f} ({_ratio(rounds, setting, 'seconds_p50')})",
+                f"{median['requests_per_second']:.2f} ({_ratio(rounds, setting, 'requests_per_second')})",
+                f"{median['server_cpu_ms']:.1f} ({_ratio(rounds, setting, 'server_cpu_ms')})",
+            ]
+            asked = ["", "", ""]
+            if median["asked"]:
+                asked = [
+                    f"{median[name]:.{digits}f}" for name, digits in (("asked", 1), ("tokens", 0), ("cached_tokens", 0))
+                ]
+            rows.append((group.rpartition("_c")[2], setting, *cells, *asked))
+    header = (
+        "concurrency", "setting", "a caption p50, ms (/ off)", "captions/s (/ off)", 
+        "server's CPU, ms a caption (/ off)",
+        "questions a caption", "their tokens", "of these cached",
+    )  # fmt: skip
+    return markdown(header, rows)
+
+
+def _ratio(rounds: Sequence[Mapping[str, Any]], setting: str, name: str) -> str:
+    return f"{statistics.median(row[setting][name] / row['off'][name] for row in rounds):.3f}"
+
+
 def gpu(results: Results) -> str:
     """Make the tables of what `bench/gpu_prefill.py --json bench/gpu.json` wrote on a machine with a GPU."""
     if GPU_RESULTS.exists():
@@ -183,6 +212,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "serving": ("serving", serving),
     "mixed": ("mixed", mixed),
     "published": ("published", published),
+    "verify": ("verify", verify),
     "gpu": ("", gpu),
 }
 """By the name in a table's markers: the part of the results that it needs, and the function that makes it."""

@@ -114,7 +114,8 @@ def _pool(scenarios: Sequence[Scenario], target: Target) -> Pool:
     """Make one pool that all scenarios of a server share."""
     kinds = [CAPTION] + [QUESTION] * any(scenario.traffic.questions for scenario in scenarios)
     settings = [False] + [True] * any(scenario.traffic.mix != "off" for scenario in scenarios)
-    return ask_alone(target, max(scenario.traffic.images for scenario in scenarios), kinds, settings)
+    verified = any(scenario.traffic.verified for scenario in scenarios)
+    return ask_alone(target, max(scenario.traffic.images for scenario in scenarios), kinds, settings, verified=verified)
 
 
 def _run_one(scenario: Scenario, target: Target, pool: Pool, arguments: argparse.Namespace) -> dict[str, Any]:

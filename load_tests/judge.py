@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from eah_vllm.scenes.benchmark import score_captions
+from load_tests.checks import differs
 from load_tests.plan import CAPTION, Ask
 from load_tests.pool import Pool
 from load_tests.records import FAILED, FINISHED, GAVE_UP, REFUSED, Record
@@ -55,17 +56,26 @@ def judge(plan: Sequence[Ask], records: Sequence[Record], pool: Pool, applied: f
         "eah_finished": len(with_eah),
         "changed_by_eah": pool.changed(),
     }
+    checked = [record for record in finished if plan[record.ask].verify]
+    if checked:
+        figures |= {
+            "verified_finished": len(checked),
+            "unchecked": sum(not (record.verify or {}).get("checked") for record in checked),
+            "changed_by_verify": pool.changed_by_verify(),
+        }
     if with_eah:
         figures |= _applied(plan, records, with_eah, pool, applied)
+    plain = [record for record in finished if not plan[record.ask].rewritten]
     for setting, eah in (("off", False), ("on", True)):
-        figures |= _quality(plan, finished, pool, setting, eah)
+        figures |= _quality(plan, [record for record in plain if plan[record.ask].eah == eah], pool, setting)
+    figures |= _quality(plan, [record for record in finished if plan[record.ask].rewritten], pool, "verify")
     return Verdict(figures, dict(failures), wrong[:EXAMPLES])
 
 
 def _wrong(ask: Ask, record: Record, pool: Pool) -> list[str]:
     """Say what is wrong with an answer, in one line at most; a broken-off answer is compared as far as it came."""
     wanted = pool.reference(ask)
-    setting = "EAH on" if ask.eah else "EAH off"
+    setting = ("EAH on" if ask.eah else "EAH off") + (", verified" if ask.verify else "")
     where = f"request {record.ask} ({ask.kind} of scene {pool.scenes[ask.scene].seed}, {setting})"
     if record.outcome == GAVE_UP and not wanted.text.strip().startswith(record.text.strip()):
         return [f"{where}: begun as {record.text!r}, not {wanted.text!r}"]
@@ -77,14 +87,17 @@ def _wrong(ask: Ask, record: Record, pool: Pool) -> list[str]:
         return [f"{where}: report {record.report}, not {wanted.report}"]
     if record.report is not None and not ask.eah:
         return [f"{where}: has a report"]
+    if (record.verify is not None) != ask.verify:
+        return [f"{where}: {'was checked' if record.verify else 'has no field verify'}"]
+    if record.verify is not None and wanted.verify is not None:
+        different = differs(record.verify, wanted.verify)
+        return [f"{where}: {different}"] if different else []
     return []
 
 
-def _quality(
-    plan: Sequence[Ask], finished: Sequence[Record], pool: Pool, setting: str, eah: bool
-) -> dict[str, float | None]:
+def _quality(plan: Sequence[Ask], finished: Sequence[Record], pool: Pool, setting: str) -> dict[str, float | None]:
     """Compute CHAIR and recall of the captions in percent, and their mean length in words."""
-    captions = [r for r in finished if plan[r.ask].kind == CAPTION and plan[r.ask].eah == eah]
+    captions = [r for r in finished if plan[r.ask].kind == CAPTION]
     if not captions:
         return {}
     scenes = [pool.scenes[plan[r.ask].scene] for r in captions]

@@ -126,6 +126,8 @@ def _keep(part: dict[str, Any], record: dict[str, Any]) -> None:
         record["tokens"] = part["usage"]["completion_tokens"]
     if part.get("eah") is not None:
         record["report"] = part["eah"]
+    if part.get("verify") is not None:
+        record["verify"] = part["verify"]
 
 
 def _refused(response: Any, record: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import random
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ class Ask:
     way: str = "field"
     stream: bool = True
     hang_up: int | None = None
+    verify: bool = False
+
+    @property
+    def rewritten(self) -> bool:
+        """Whether what the model denies leaves the text; a stream is sent as it comes, so it is only reported on."""
+        return self.verify and not self.stream
 
 
 def make_plan(traffic: Traffic, seed: int = 0) -> list[Ask]:
@@ -46,12 +53,16 @@ def make_plan(traffic: Traffic, seed: int = 0) -> list[Ask]:
         kind = QUESTION if rng.random() < traffic.questions else CAPTION
         stream = rng.random() >= traffic.whole
         leaves = stream and rng.random() < traffic.hang_ups
-        asks.append(Ask(scene, kind, eah, way, stream, rng.choice(HANG_UPS) if leaves else None))
+        verify = traffic.verified > 0 and kind == CAPTION and rng.random() < traffic.verified
+        asks.append(Ask(scene, kind, eah, way, stream, rng.choice(HANG_UPS) if leaves else None, verify))
     return asks
 
 
 def fields(ask: Ask, model: str, *, report: bool) -> dict[str, Any]:
-    """Return the body fields by which a request asks for EAH or not, among them the model's name."""
+    """Return the body fields by which a request asks for EAH and for a check or not, among them the model's name."""
+    if ask.verify:
+        checked = {"verify": {"action": "rewrite" if ask.rewritten else "report"}}
+        return checked | fields(dataclasses.replace(ask, verify=False), model, report=report)
     if not ask.eah:
         return {"model": model}
     if ask.way == "xargs":

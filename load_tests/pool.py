@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import openai
@@ -28,18 +28,24 @@ class Reference:
     report: dict[str, Any] | None
     margin: float
     """Least difference, over all tokens, between the log-probabilities of the chosen and the next likely token."""
+    verify: dict[str, Any] | None = None
+    """The check's report; `text` is then what the check has left of the answer."""
 
 
 @dataclass
 class Pool:
-    """Scenes with their references, by `(scene, kind, eah)`."""
+    """Scenes with their references, by `(scene, kind, eah)`, and those of checked captions, by `(scene, eah)`."""
 
     scenes: list[Scene] = field(default_factory=list)
     references: dict[tuple[int, str, bool], Reference] = field(default_factory=dict)
     passed_over: int = 0
+    verified: dict[tuple[int, bool], Reference] = field(default_factory=dict)
 
     def reference(self, ask: Ask) -> Reference:
         """Return the right answer to a request."""
+        if ask.verify:
+            found = self.verified[ask.scene, ask.eah]
+            return found if ask.rewritten else replace(found, text=self.references[ask.scene, ask.kind, ask.eah].text)
         return self.references[ask.scene, ask.kind, ask.eah]
 
     def changed(self) -> float | None:
@@ -51,6 +57,11 @@ class Pool:
         ]
         return sum(off != on for off, on in pairs) / len(pairs) if pairs else None
 
+    def changed_by_verify(self) -> float | None:
+        """Return the share of captions that a check changes; None where none was asked for."""
+        texts = [(self.references[idx, CAPTION, eah].text, one.text) for (idx, eah), one in self.verified.items()]
+        return sum(before != after for before, after in texts) / len(texts) if texts else None
+
     def put_a_changed_one_first(self) -> None:
         """Move a scene whose caption EAH changes to the front, so that one picture is enough to see EAH in the text."""
         for idx in range(len(self.scenes)):
@@ -59,6 +70,7 @@ class Pool:
                 self.scenes[0], self.scenes[idx] = self.scenes[idx], self.scenes[0]
                 swapped = {0: idx, idx: 0}
                 self.references = {(swapped.get(i, i), k, e): one for (i, k, e), one in self.references.items()}
+                self.verified = {(swapped.get(i, i), e): one for (i, e), one in self.verified.items()}
                 return
 
     def mixed_up(self) -> Pool:
@@ -68,10 +80,13 @@ class Pool:
         for (idx, kind, eah), own in self.references.items():
             others = (self.references[(idx + by) % number, kind, eah] for by in range(1, number))
             swapped[idx, kind, eah] = next(other for other in others if other.text != own.text)
-        return Pool(self.scenes, swapped, self.passed_over)
+        checked = {(idx, eah): self.verified[(idx + 1) % number, eah] for idx, eah in self.verified}
+        return Pool(self.scenes, swapped, self.passed_over, checked)
 
 
-def ask_alone(target: Target, number: int, kinds: Sequence[str], settings: Sequence[bool]) -> Pool:
+def ask_alone(
+    target: Target, number: int, kinds: Sequence[str], settings: Sequence[bool], *, verified: bool = False
+) -> Pool:
     """Ask about scenes one request at a time, and make a pool of `number` scenes.
 
     Args:
@@ -79,6 +94,7 @@ def ask_alone(target: Target, number: int, kinds: Sequence[str], settings: Seque
         number: number of scenes.
         kinds: kinds of request that are made about each scene.
         settings: False for EAH off, True for EAH on; one of them or both.
+        verified: whether captions are also asked for with a check.
 
     Raises:
         TargetError: it refuses a request, returns no log-probabilities, or is undecided about nearly every scene.
@@ -86,7 +102,7 @@ def ask_alone(target: Target, number: int, kinds: Sequence[str], settings: Seque
     pool = Pool()
     with openai.OpenAI(base_url=f"{target.url}/v1", api_key=target.api_key, max_retries=0) as client:
         for scene in _candidates():
-            found = {(k, e): _ask(client, target, scene, k, e) for k in kinds for e in settings}
+            found = {(k, e): _ask(client, target, scene, Ask(0, k, e)) for k in kinds for e in settings}
             if min(reference.margin for reference in found.values()) < LEVEL:
                 pool.passed_over += 1
                 if pool.passed_over > 10 * number:
@@ -96,6 +112,9 @@ def ask_alone(target: Target, number: int, kinds: Sequence[str], settings: Seque
             idx = len(pool.scenes)
             pool.scenes.append(scene)
             pool.references |= {(idx, kind, eah): reference for (kind, eah), reference in found.items()}
+            if verified:
+                asks = {eah: Ask(0, CAPTION, eah, stream=False, verify=True) for eah in settings}
+                pool.verified |= {(idx, eah): _ask(client, target, scene, ask) for eah, ask in asks.items()}
             if len(pool.scenes) == number:
                 break
     pool.put_a_changed_one_first()
@@ -109,13 +128,13 @@ def _candidates() -> Iterator[Scene]:
         start += AT_ONCE
 
 
-def _ask(client: openai.OpenAI, target: Target, scene: Scene, kind: str, eah: bool) -> Reference:
-    body = fields(Ask(0, kind, eah), target.model, report=True)
+def _ask(client: openai.OpenAI, target: Target, scene: Scene, ask: Ask) -> Reference:
+    body = fields(ask, target.model, report=True)
     try:
         reply: Any = client.chat.completions.create(
             model=body.pop("model"),
-            messages=messages(scene, kind),  # type: ignore[arg-type]
-            max_tokens=question(scene, kind)[1],
+            messages=messages(scene, ask.kind),  # type: ignore[arg-type]
+            max_tokens=question(scene, ask.kind)[1],
             temperature=0,
             logprobs=True,
             top_logprobs=2,
@@ -127,4 +146,5 @@ def _ask(client: openai.OpenAI, target: Target, scene: Scene, kind: str, eah: bo
     if choice.logprobs is None:
         raise TargetError(f"{target.url} answers without log-probabilities, by which level choices are found")
     margins = [token.top_logprobs[0].logprob - token.top_logprobs[1].logprob for token in choice.logprobs.content]
-    return Reference(choice.message.content or "", (reply.model_extra or {}).get("eah"), min(margins))
+    more = reply.model_extra or {}
+    return Reference(choice.message.content or "", more.get("eah"), min(margins), more.get("verify"))

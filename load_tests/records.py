@@ -30,6 +30,8 @@ class Record:
     text: str = ""
     report: dict[str, Any] | None = None
     """The answer's `eah`; None also where the tool does not keep it."""
+    verify: dict[str, Any] | None = None
+    """The answer's `verify`."""
     error: str = ""
     """Kind of failure or of refusal; empty where there was none."""
 

@@ -55,6 +55,8 @@ class Traffic(_Strict):
     """Share of answers that are not streamed (Locust only)."""
     hang_ups: float = Field(default=0, ge=0, le=1)
     """Share of requests whose client goes away before the answer is complete (Locust only)."""
+    verified: float = Field(default=0, ge=0, le=1)
+    """Share of captions that are checked: with `report` where they are streamed, else with `rewrite` (Locust only)."""
     fresh: bool = True
     """Whether each request has a `cache_salt` of its own, so that no prompt is found in the prefix cache."""
 
@@ -111,12 +113,12 @@ class Scenario(_Strict):
         traffic = self.traffic
         if self.tool == "locust" and traffic.rates:
             raise ValueError("rates: Locust drives closed loops here; use vllm-bench")
-        if self.tool == "vllm-bench" and (traffic.questions or traffic.whole or traffic.hang_ups):
-            raise ValueError("questions, whole and hang_ups need locust")
+        if self.tool == "vllm-bench" and (traffic.questions or traffic.whole or traffic.hang_ups or traffic.verified):
+            raise ValueError("questions, whole, hang_ups and verified need locust")
         if self.tool == "vllm-bench" and traffic.way in ("alias", "each"):
             raise ValueError("way: the alias is another model name, and vllm-bench sends one; use locust")
-        if self.serve.kind == "stock" and traffic.mix != "off":
-            raise ValueError("mix: stock vLLM knows no EAH")
+        if self.serve.kind == "stock" and (traffic.mix != "off" or traffic.verified):
+            raise ValueError("mix, verified: stock vLLM knows neither EAH nor verify")
         return self
 
     def scaled(self, count: float, seconds: float) -> Scenario:

@@ -81,6 +81,7 @@ def _plan(target: Target, plan: Sequence[Ask], pool: Pool, traffic: Traffic) -> 
         scene = pool.scenes[ask.scene]
         images.setdefault(ask.scene, image_url(scene))
         setting = f"EAH by {ask.way}" if ask.eah else "plain"
+        setting += ", verified" if ask.verify else ""
         name = f"{ask.kind}, {setting}{'' if ask.stream else ', whole'}{'' if ask.hang_up is None else ', left'}"
         key = f"{question(scene, ask.kind)[0]} {setting} {ask.stream}"
         if key not in bodies:

@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from eah_vllm.evaluation.ask.answers import AnswerFile, RunError
 from eah_vllm.evaluation.ask.asking import AskError, Server, ask_all
 from eah_vllm.evaluation.ask.controls import ask_fixed_heads
 from eah_vllm.evaluation.ask.setting import DRAWS, Setting, SettingError, controls, make_setting, parse_setting
+from eah_vllm.evaluation.checked.objects import Remover
+from eah_vllm.evaluation.checked.result import verify_controls, verify_facts, verify_verdict, write_facts
 from eah_vllm.evaluation.count.summary import summarize
 from eah_vllm.evaluation.count.verdict import verdict
 from eah_vllm.evaluation.report.page import write_report
@@ -35,6 +37,8 @@ def run(
     *,
     with_controls: bool,
     with_fixed_heads: bool = True,
+    remove: Remover | None = None,
+    choose_threshold: bool = False,
 ) -> str:
     """Ask everything, write `summary.json` and `report.html`, and return the verdict.
 
@@ -45,6 +49,8 @@ def run(
         out: folder of the run.
         with_controls: whether to ask also with other heads, and for captions that end sooner.
         with_fixed_heads: whether every fixed head in turn is among the controls.
+        remove: the server's code that takes objects out of a text, for the controls of settings with `verify`.
+        choose_threshold: whether to look for the threshold of `verify` on these pictures.
 
     Raises:
         AskError, RunError, SettingError: see these classes.
@@ -56,6 +62,8 @@ def run(
     answers = AnswerFile(out, identity)
     try:
         ask_all(server, task, settings, answers)
+        if with_controls:
+            settings += verify_controls(server, task, settings, answers, remove)
         if with_controls and with_fixed_heads:
             settings += ask_fixed_heads(server, task, settings, answers, out)
         chosen = [setting for setting in settings if setting.lets_eah_choose and not setting.end_bias]
@@ -69,10 +77,19 @@ def run(
         answers.close()
     rows = summarize(task, settings, answers)
     main = "chairs" if has_captions else "f1"
-    told = verdict(rows, settings, main)
+    checked = verify_facts(task, settings, answers, remove, choose=choose_threshold)
+    write_facts(checked, out)
+    told = " ".join(filter(None, (verify_verdict(rows, checked), _eah_verdict(rows, settings, main))))
     (out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     write_report(server, task, settings, answers, rows, told, out)
     return told
+
+
+def _eah_verdict(rows: Sequence[Mapping[str, Any]], settings: Sequence[Setting], main: str) -> str:
+    """Say what EAH did; nothing where a run is about verified captions alone."""
+    verified = any(setting.verify is not None for setting in settings)
+    with_eah = any(setting.eah is not None and setting.verify is None for setting in settings)
+    return verdict(rows, settings, main) if with_eah or not verified else ""
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -103,13 +120,21 @@ def add_tasks(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     scenes.add_argument("--n", type=int, default=400, help="scenes (default 400)")
     scenes.add_argument("--seed", type=int, default=0, help="which scenes")
     scenes.add_argument("--split", choices=["test", "val"], default="test", help="val: for choosing settings")
-    make: Callable[[Any], Task] = lambda args: ScenesTask(args.n, args.seed, args.split)  # noqa: E731
+    scenes.add_argument("--captions-only", action="store_true", help="leave out the yes/no questions")
+    make: Callable[[Any], Task] = lambda args: ScenesTask(  # noqa: E731
+        args.n, args.seed, args.split, captions_only=args.captions_only
+    )
     scenes.set_defaults(make_task=make, default_end_token_id=EOS_ID)
     return {"scenes": scenes, "chair": chair.add_parser(tasks), "pope": pope.add_parser(tasks)}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `eah-vllm eval` and return the exit status."""
+def main(argv: Sequence[str] | None = None, remove: Remover | None = None) -> int:
+    """Run `eah-vllm eval` and return the exit status.
+
+    Args:
+        argv: the arguments after `eval`.
+        remove: the server's code that takes objects out of a text; this package does not import the server's.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:1] == ["judge"]:  # this asks about a run's answers, and so has other options
@@ -120,11 +145,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for task in add_tasks(parser).values():
         add_server_options(task)
         task.add_argument(
-            "--eah", action="append", metavar="SETTING", dest="settings",
-            help="off, on, or options such as layer=1,threshold=0.002; again for more; the first is what others are "
-            "compared with (default: off, on)",
+            "--setting", "--eah", action="append", metavar="SETTING", dest="settings",
+            help="off, on, options such as layer=1,threshold=0.002, or verify,action=rewrite; again for more; the "
+            "first is what others are compared with (default: off, on)",
         )  # fmt: skip
-        task.add_argument("--no-controls", action="store_true", help="leave out other heads and length")
+        task.add_argument(
+            "--no-controls", action="store_true", help="leave out other heads, captions that end sooner, random removal"
+        )
+        task.add_argument(
+            "--choose-threshold", action="store_true",
+            help="look for the threshold of verify on these pictures, which no result should be told of then",
+        )  # fmt: skip
         task.add_argument(
             "--no-fixed-heads", action="store_true",
             help=f"of the controls, leave out fixed heads; keep a random head ({DRAWS} draws), the sparsest and length",
@@ -136,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = [parse_setting(text) for text in args.settings or ["off", "on"]]
         told = run(
             server_of(args), args.make_task(args), settings, args.out, with_controls=not args.no_controls,
-            with_fixed_heads=not args.no_fixed_heads,
+            with_fixed_heads=not args.no_fixed_heads, remove=remove, choose_threshold=args.choose_threshold,
         )  # fmt: skip
     except (SettingError, TaskError, RunError, AskError) as error:
         sys.stderr.write(f"eah-vllm eval: {error}\n")

@@ -46,6 +46,7 @@ class Answer:
     tokens: int | None = None
     seconds: float | None = None
     eah: Mapping[str, Any] | None = None
+    verify: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,14 @@ class Task(ABC):
         """Return captions by unit as they are counted, if the task has any, also for length matching and examples."""
         return {q.unit: answers[q.id].text for q in self.questions() if q.group == "caption" and q.id in answers}
 
-    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """Return the places `[start, end)` of a caption's words that name what is not in the picture, if known."""
+    def named_words(self, unit: str, caption: str) -> Sequence[tuple[int, int, bool]]:
+        """Return the places `[start, end)` of a caption's words that name an object, and whether the picture has it.
+
+        A task whose scorer knows no such places returns none.
+        """
         del unit, caption
         return ()
+
+    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
+        """Return the places `[start, end)` of a caption's words that name what is not in the picture, if known."""
+        return [(start, end) for start, end, there in self.named_words(unit, caption) if not there]

@@ -1,4 +1,4 @@
-"""`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on; `eah-vllm eval`: its measurement."""
+"""`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on; `caption`, `eval`: its clients."""
 
 import argparse
 import os
@@ -20,6 +20,7 @@ PLUGIN_GROUPS = (
     "vllm.general_plugins", "vllm.platform_plugins", "vllm.io_processor_plugins", "vllm.stat_logger_plugins"
 )  # fmt: skip
 USAGE = """usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL: the built-in one, as --config scenes)
+       eah-vllm caption PICTURES... --base-url URL --model NAME --out captions.jsonl   (caption --help: options)
        eah-vllm eval TASK --base-url URL --model NAME --out DIR   (eval --help: tasks and options)
        eah-vllm sweep TASK --layers 0-4 --base-url URL --model NAME --out DIR   (find layer and threshold)
 """
@@ -143,10 +144,15 @@ def limit_cpu_memory(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the console script `eah-vllm`."""
+    if sys.argv[1:2] == ["caption"]:
+        from eah_vllm.captioning.command import main as caption
+
+        sys.exit(caption(sys.argv[2:]))
     if sys.argv[1:2] == ["eval"]:  # this is a client, which needs no vLLM
         from eah_vllm.evaluation.command import main as evaluate
+        from eah_vllm_server.evaluating import remove_objects
 
-        sys.exit(evaluate(sys.argv[2:]))
+        sys.exit(evaluate(sys.argv[2:], remove_objects))
     if sys.argv[1:2] == ["sweep"]:
         from eah_vllm.evaluation.sweep.command import main as sweep
 

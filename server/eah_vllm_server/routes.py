@@ -30,6 +30,7 @@ from eah_vllm_server.schemas import (
     EAHResponsesRequest,
 )
 from eah_vllm_server.state import EAHState
+from eah_vllm_server.verify.best_of import answer_all, copies
 from eah_vllm_server.verify.reply import with_check
 
 router = APIRouter()
@@ -42,17 +43,22 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
     model = request.model
     request.model, modes = state.model.names.resolve(model)
     try:
-        asked = to_engine_request(request, next(iter(METHODS.keys() & modes), None), state.model)
-    except OptionError as error:
-        raise refusal(error) from error
-    try:
         check = state.verifier.prepare(request, "verify" in modes)
     except OptionError as error:
         raise verify_refusal(error) from error
-    with keeping(None if check is None else check.calls.kept):
-        response = await _serve_applied(asked, request, raw_request, core_route)
-        if check is not None and response is not None:
-            response = await with_check(response, check, raw_request)
+    requests = [request] if check is None else copies(request, check.answers)
+    alias = next(iter(METHODS.keys() & modes), None)
+    try:
+        asked = [to_engine_request(one, alias, state.model) for one in requests]
+    except OptionError as error:
+        raise refusal(error) from error
+    serving = [partial(_serve_applied, *both, raw_request, core_route) for both in zip(asked, requests, strict=True)]
+    if check is None:
+        response = await serving[0]()
+    else:
+        with keeping(check.calls.kept):
+            replies = await answer_all(state.verifier.gate, serving)
+            response = await with_check(replies, check, raw_request) if isinstance(replies, list) else replies
     return None if response is None else state.model.names.explain(response, model)
 
 

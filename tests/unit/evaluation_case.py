@@ -63,8 +63,8 @@ class WordTask(Task):
     def identity(self) -> Mapping[str, Any]:
         return {"task": self.name, "n": self._number}
 
-    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        return [match.span() for match in NOUN.finditer(caption) if match[0] not in PRESENT]
+    def named_words(self, unit: str, caption: str) -> Sequence[tuple[int, int, bool]]:
+        return [(*match.span(), match[0] in PRESENT) for match in NOUN.finditer(caption)]
 
 
 def store(

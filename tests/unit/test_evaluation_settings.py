@@ -22,6 +22,16 @@ from eah_vllm.evaluation.task import Answer
         ("head=random", {"eah": {"head": "random", "report": True}}),
         ("model=llava:eah", {}),
         ("off,end_bias=1.5", {"logit_bias": {"2": 1.5}}),
+        ("verify", {"verify": True}),
+        ("off, verify", {"verify": True}),
+        ("verify,action=rewrite,threshold=0.3", {"verify": {"action": "rewrite", "threshold": 0.3}}),
+        ("on,verify,action=rewrite", {"eah": {"report": True}, "verify": {"action": "rewrite"}}),
+        (
+            "layer=2,threshold=0.1,verify,threshold=0.3,n=4",
+            {"eah": {"layer": 2, "threshold": 0.1, "report": True}, "verify": {"threshold": 0.3, "n": 4}},
+        ),
+        ("verify,yes=Yes+Oui,objects=cat", {"verify": {"yes": ["Yes", "Oui"], "objects": ["cat"]}}),
+        ("verify,end_bias=1,max_mentions=9,model=x", {"verify": {"max_mentions": 9}, "logit_bias": {"2": 1.0}}),
         ("on,end_bias=-1", {"eah": {"report": True}, "logit_bias": {"2": -1.0}}),
     ],
 )
@@ -33,14 +43,38 @@ def test_a_setting_becomes_the_body_of_a_request(text: str, body: dict[str, obje
 
 def test_two_spellings_of_one_setting_are_one() -> None:
     assert parse_setting("threshold=0.0020,layer=1") == parse_setting(" layer=1 , threshold=2e-3")
+    verified = parse_setting("model=x,verify,threshold=0.50,action=rewrite")
+    assert verified == parse_setting(" verify , action=rewrite , threshold=.5, model=x")
+    assert verified.name == "verify,action=rewrite,threshold=0.5,model=x"
+
+
+def test_an_option_of_verify_may_stand_in_a_file(tmp_path: Path) -> None:
+    objects, question = tmp_path / "objects.json", tmp_path / "question.txt"
+    objects.write_text('{"cat": ["kitten", "tabby"]}')
+    question.write_text("Is there a {object}, yes or no?\n")
+    setting = parse_setting(f"verify,objects=@{objects},question=@{question}")
+    asked = {"objects": {"cat": ["kitten", "tabby"]}, "question": "Is there a {object}, yes or no?"}
+    assert setting.extra_body(None) == {"verify": asked}
+    assert setting.name == f"verify,objects=@{objects},question=@{question}", "the file's name stands for its content"
+
+
+def test_a_verified_setting_has_no_controls_of_the_head_and_its_own_draws_of_what_is_removed() -> None:
+    setting = parse_setting("on,verify,action=rewrite")
+    assert controls([setting]) == fixed_heads([setting], 2) == []
+    drawn = setting.removing().asked
+    assert [one.name for one in drawn] == [f"on,verify,action=rewrite,removal={draw}" for draw in range(5)]
+    assert drawn[3].removing() == setting.removing()
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "say on, off"),
-        ("onn", "neither on, off nor"),
-        ("layer=", "neither on, off nor"),
+        ("onn", "neither on, off, verify nor"),
+        ("layer=", "neither on, off, verify nor"),
+        ("verify,on", "'on' is not an option of verify of the form NAME=VALUE"),
+        ("verify,action=", "'action=' is not an option of verify"),
+        ("verify,objects=@no/such.json", "no/such.json"),
         ("layers=1", "unknown option"),
         ("threshold=2", "less than 1"),
         ("layer=x", "layer"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,75 @@ def test_right_answers_pass() -> None:
     figures = judge(plan, records, pool, REQUESTS // 2).figures
     assert (figures["chairs_on"], figures["applied_share"], figures["changed_by_eah"]) == (0, 1, 1)
     assert round(figures["chairs_off"] or 0) == 33, "the made-up object was not seen: nothing is scored here"
+
+
+def _checked_pool() -> Pool:
+    """The first caption's made-up object is denied; all captions are confirmed otherwise."""
+    pool = _pool()
+    for idx, scene in enumerate(pool.scenes):
+        plain, name = pool.references[idx, CAPTION, False], scene.objects[0].name
+        text = plain.text.partition(" There")[0]
+        mentions = [_mention(plain.text, name, 0.9)]
+        absent = plain.text.removesuffix(".").rpartition("red ")[2]
+        if text != plain.text:
+            mentions.append(_mention(plain.text, absent, 0.1))
+        denied = [one["object"] for one in mentions if one["verdict"] == "denied"]
+        report = {"checked": True, "reason": None, "error": None, "denied": denied, "asked": len(mentions)}
+        pool.verified[idx, False] = dataclasses.replace(plain, text=text, verify=report | {"mentions": mentions})
+    return pool
+
+
+def _mention(text: str, name: str, p_yes: float) -> dict[str, Any]:
+    start, verdict = text.index(name), "denied" if p_yes < 0.5 else "confirmed"
+    place = {"text": name, "start": start, "end": start + len(name), "object": name}
+    return place | {"p_yes": p_yes, "verdict": verdict}
+
+
+CHECKED_PLAN = [Ask(idx % 3, CAPTION, False, stream=idx % 2 == 0, verify=True) for idx in range(12)]
+
+
+def _checked(pool: Pool) -> list[Record]:
+    said = [pool.reference(ask) for ask in CHECKED_PLAN]
+    return [
+        Record(i, FINISHED, tokens=9, text=one.text, verify=copy.deepcopy(one.verify)) for i, one in enumerate(said)
+    ]
+
+
+def test_right_checks_pass_and_only_rewritten_captions_lose_what_is_denied() -> None:
+    pool = _checked_pool()
+    verdict = judge(CHECKED_PLAN, _checked(pool), pool)
+    assert verdict.wrong == []
+    figures = verdict.figures
+    assert (figures["verified_finished"], figures["unchecked"]) == (12, 0)
+    assert (round(figures["chairs_off"] or 0), figures["chairs_verify"]) == (33, 0)
+    assert round(3 * (figures["changed_by_verify"] or 0)) == 1
+
+
+@pytest.mark.parametrize("spoil", ["verdict", "p_yes", "denied", "error", "gone", "unasked for", "text", "span"])
+def test_a_check_that_load_has_changed_is_wrong(spoil: str) -> None:
+    pool = _checked_pool()
+    records, plan = _checked(pool), list(CHECKED_PLAN)
+    report = records[0].verify
+    assert report is not None
+    if spoil == "verdict":
+        report["mentions"][0]["verdict"] = "denied"
+    elif spoil == "p_yes":
+        report["mentions"][0]["p_yes"] -= 0.1
+    elif spoil == "span":
+        report["mentions"][0]["end"] += 1
+    elif spoil == "denied":
+        report["denied"] = []
+    elif spoil == "error":
+        report |= {"error": "the engine is away", "checked": False}
+    elif spoil == "gone":
+        records[0].verify = None
+    elif spoil == "unasked for":
+        plan[0] = dataclasses.replace(plan[0], verify=False)
+    else:
+        records[3].text = pool.references[0, CAPTION, False].text
+    wrong = judge(plan, records, pool).wrong
+    assert len(wrong) == 1, wrong
+    assert wrong[0].startswith(f"request {3 if spoil == 'text' else 0} (caption of scene ")
 
 
 def test_a_server_whose_eah_is_off_fails() -> None:

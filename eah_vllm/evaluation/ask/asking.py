@@ -7,7 +7,7 @@ import base64
 import itertools
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from eah_vllm.evaluation.ask.answers import AnswerFile
 from eah_vllm.evaluation.ask.setting import Setting
-from eah_vllm.evaluation.task import Answer, Question, Task
+from eah_vllm.evaluation.task import Answer, Question, Task, caption_groups
 
 RETRIED = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
 """Errors of a server that is away, too busy or broken and may answer later. (A time-out is a connection error.)"""
@@ -25,6 +25,18 @@ LONGEST_PAUSE = 10.0
 
 class AskError(RuntimeError):
     """The server refuses a question, or stays away; the message says which and why."""
+
+
+class RefusedError(AskError):
+    """The server refuses one request.
+
+    Attributes:
+        status: the HTTP status; None where there was none.
+    """
+
+    def __init__(self, message: str, status: int | None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -74,13 +86,16 @@ def ask_all(
         groups: ask only these groups of questions.
 
     Raises:
-        AskError: a request is refused (400 and the like), the server stays away, or it ignores the field `eah`.
+        AskError: a request is refused (400 and the like), the server stays away, or it ignores the field `eah` or
+            `verify`.
     """
     kept = answers.by_setting
     settings = list(dict.fromkeys(one for setting in settings for one in setting.asked))
     questions = [question for question in task.questions() if groups is None or question.group in groups]
-    open_ = [(q, s) for q in questions for s in settings if q.id not in kept.get(s.name, {})]
-    total = len(questions) * len(settings)
+    captions = caption_groups(task)
+    asked = [(q, s) for q in questions for s in settings if s.verify is None or captions is None or q.group in captions]
+    open_ = [(q, s) for q, s in asked if q.id not in kept.get(s.name, {})]
+    total = len(asked)
     with tqdm(desc=title or task.name, total=total, initial=total - len(open_), unit="answers") as bar:
         asyncio.run(_ask_open(server, task, open_, answers, bar))
 
@@ -105,25 +120,52 @@ async def _ask_open(
 
 
 async def _ask(client: openai.AsyncOpenAI, server: Server, task: Task, question: Question, setting: Setting) -> Answer:
-    image, media_type = task.image(question.unit)
+    started = time.monotonic()
+    reply = await complete(
+        client,
+        server,
+        task.image(question.unit),
+        question.text,
+        name=f"question {question.id!r} under {setting.name!r}",
+        max_tokens=question.max_tokens,
+        model=setting.model or server.model,
+        extra_body=setting.extra_body(server.end_token_id),
+    )
+    return _answer(reply, question, setting, time.monotonic() - started)
+
+
+async def complete(
+    client: openai.AsyncOpenAI, server: Server, picture: tuple[bytes, str], text: str, *, name: str,
+    max_tokens: int, model: str, extra_body: Mapping[str, Any],
+) -> Any:  # fmt: skip
+    """Ask once about a picture, greedily, and wait for a server that is away; return the whole reply.
+
+    Args:
+        client: a client that `Server.client` has made.
+        server: the server to ask.
+        picture: the file's bytes and its media type.
+        text: the text of the request.
+        name: what the request is called in an error.
+        max_tokens: most tokens that the answer may have.
+        model: served name of the model.
+        extra_body: further fields of the body.
+
+    Raises:
+        RefusedError: the server refuses the request.
+        AskError: the server stays away for longer than its `patience`.
+    """
+    image, media_type = picture
     url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
+    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
     started = time.monotonic()
     for attempt in itertools.count():
         try:
-            reply = await client.chat.completions.create(
-                model=setting.model or server.model,
-                messages=[
-                    {
-                        "role": "user",
-                        "content": [
-                            {"type": "image_url", "image_url": {"url": url}},
-                            {"type": "text", "text": question.text},
-                        ],
-                    }
-                ],
-                max_tokens=question.max_tokens,
+            return await client.chat.completions.create(
+                model=model,
+                messages=[{"role": "user", "content": content}],  # type: ignore[list-item,misc]
+                max_tokens=max_tokens,
                 temperature=0,
-                extra_body=setting.extra_body(server.end_token_id),
+                extra_body=extra_body,
             )
         except RETRIED as error:
             pause = min(LONGEST_PAUSE, 0.5 * 2**attempt) * random.uniform(0.5, 1.0)
@@ -131,21 +173,21 @@ async def _ask(client: openai.AsyncOpenAI, server: Server, task: Task, question:
                 raise AskError(f"{server.base_url} stays away ({error}); run the same command again later") from error
             await asyncio.sleep(pause)
         except openai.APIError as error:
-            raise AskError(f"question {question.id!r} under {setting.name!r} is refused: {error}") from error
-        else:
-            return _answer(reply, question, setting, time.monotonic() - started)
+            raise RefusedError(f"{name} is refused: {error}", getattr(error, "status_code", None)) from error
     raise AssertionError  # mypy does not know that counting has no end
 
 
 def _answer(reply: Any, question: Question, setting: Setting, seconds: float) -> Answer:
     if not getattr(reply, "choices", None) or reply.choices[0].message.content is None:
         raise AskError(f"question {question.id!r} under {setting.name!r}: the reply has no text")
-    report = (reply.model_extra or {}).get("eah")
-    if setting.asks_for_eah and report is None:
-        raise AskError(
-            f"the server ignores the field `eah` (setting {setting.name!r}): it is not eah-vllm, or EAH is disabled; "
-            "to ask another served model use model=NAME"
-        )
+    more = reply.model_extra or {}
+    for name, asked in (("eah", setting.asks_for_eah), ("verify", setting.verify is not None)):
+        if asked and more.get(name) is None:
+            raise AskError(
+                f"the server ignores the field `{name}` (setting {setting.name!r}): it is not eah-vllm, or EAH is "
+                "disabled; to ask another served model use model=NAME"
+            )
     choice = reply.choices[0]
     tokens = reply.usage.completion_tokens if reply.usage else None
-    return Answer(choice.message.content, choice.finish_reason, tokens, round(seconds, 3), report)
+    text = choice.message.content
+    return Answer(text, choice.finish_reason, tokens, round(seconds, 3), more.get("eah"), more.get("verify"))

@@ -40,7 +40,7 @@ def interval(tally: Tally, metric: Metric, *, seed: int = 0) -> Interval | None:
     value = measure(tally, metric)
     if value is None:
         return None
-    return _interval(value, _ratios(tally, metric, _draws(len(tally.units), seed)))
+    return around(value, resampled(tally, metric, seed=seed))
 
 
 def difference(before: Tally, after: Tally, metric: Metric, *, seed: int = 0) -> Interval | None:
@@ -53,8 +53,18 @@ def difference(before: Tally, after: Tally, metric: Metric, *, seed: int = 0) ->
     a, b = measure(before, metric), measure(after, metric)
     if a is None or b is None:
         return None
-    draws = _draws(len(common), seed)
-    return _interval(b - a, _ratios(after, metric, draws) - _ratios(before, metric, draws))
+    return around(b - a, resampled(after, metric, seed=seed) - resampled(before, metric, seed=seed))
+
+
+def resampled(tally: Tally, metric: Metric, *, seed: int = 0) -> npt.NDArray[np.float64]:
+    """Return `[RESAMPLES]`, the metric over drawn units; tallies of the same units get the same draws."""
+    return _ratios(tally, metric, draws(len(tally.units), seed))
+
+
+def around(value: float, drawn: npt.NDArray[np.float64]) -> Interval:
+    """Return a value with the 95 % interval that its values over resamples give."""
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Interval(value, float(low), float(high))
 
 
 def spread(tally: Tally, metric: Metric) -> tuple[float, float] | None:
@@ -97,7 +107,7 @@ def mean_of(tallies: Sequence[Tally]) -> Tally:
 
 
 @lru_cache(maxsize=4)
-def _draws(units: int, seed: int) -> npt.NDArray[np.float64]:
+def draws(units: int, seed: int) -> npt.NDArray[np.float64]:
     """Return `[RESAMPLES, units]`, how often each unit is drawn."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES).astype(np.float64)
@@ -111,8 +121,3 @@ def _ratios(tally: Tally, metric: Metric, weights: npt.NDArray[np.float64]) -> n
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios: npt.NDArray[np.float64] = np.where(bottom == 0, np.nan, metric.scale * np.asarray(top) / bottom)
     return ratios
-
-
-def _interval(value: float, drawn: npt.NDArray[np.float64]) -> Interval:
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(value, float(low), float(high))

@@ -9,6 +9,8 @@ from eah_vllm.evaluation.ask.setting import CONTROL_HEADS, Setting
 from eah_vllm.evaluation.count.summary import NO_DIFFERENCE, fixed_heads_of, rivals_of
 
 Row = Mapping[str, Any]
+CLOSE_ENOUGH = 0.3
+"""Points of recall that captions that end sooner may lose against EAH."""
 _NAMES = {"chairs": "CHAIRs", "f1": "F1"}
 
 
@@ -29,7 +31,13 @@ def verdict(rows: Sequence[Row], settings: Sequence[Setting], main: str = "chair
     if applied["share"] == 0:
         return f"EAH ({best.name}) was never applied: {', '.join(applied['reasons'])}."
     run = [name for name in rivals_of(best, settings) if name in by_name and by_name[name][main] is not None]
-    as_good = [_named(by_name[name], main) for name in run if sign * by_name[name][main] <= sign * row[main]]
+    ends_sooner = {setting.name for setting in settings if setting.end_bias}
+    as_good = [
+        _named(by_name[name], main)
+        for name in run
+        if sign * by_name[name][main] <= sign * row[main]
+        and (name not in ends_sooner or _keeps_recall(by_name[name], row))
+    ]
     told = f"EAH ({best.name}) changes {_NAMES.get(main, main)} by {_points(row['difference'][main])}"
     if row["difference"][main]["verdict"] == NO_DIFFERENCE:
         told = f"No difference seen: {told}"
@@ -38,6 +46,11 @@ def verdict(rows: Sequence[Row], settings: Sequence[Setting], main: str = "chair
         return f"A control does as well: {', '.join(as_good)}. {told}.{more}"
     missing = "" if len(run) >= len(CONTROL_HEADS) + (main == "chairs") else " Not every control was run."
     return f"{told}; no control does as well.{more}{missing}"
+
+
+def _keeps_recall(control: Row, row: Row) -> bool:
+    """Return whether captions that end sooner keep about as much recall; with less, they can have any CHAIRs."""
+    return "recall" not in row or control["recall"] >= row["recall"] - CLOSE_ENOUGH
 
 
 def _sign(main: str) -> int:

@@ -17,6 +17,7 @@ from eah_vllm.evaluation.ask.server_facts import server_facts
 from eah_vllm.evaluation.ask.setting import Setting
 from eah_vllm.evaluation.count.statistics import RESAMPLES, SPLITS
 from eah_vllm.evaluation.report import page_tables, tables
+from eah_vllm.evaluation.report.checked import checked_plots, checked_rows
 from eah_vllm.evaluation.report.examples import SHOWN, draw_examples
 from eah_vllm.evaluation.report.figures import mechanism_plots, sweep_plot
 from eah_vllm.evaluation.report.plot_tradeoff import Point, trade_off
@@ -46,6 +47,7 @@ def write_report(
     """
     letters = tables.letters(settings)
     sweep, mechanism = _read(out / "sweep.json"), _read(out / "mechanism.json")
+    checked = _read(out / "verify.json")
     compared = compared_setting(settings, rows)
     examples = None
     if compared is not None:
@@ -71,6 +73,8 @@ def write_report(
         sweep=sweep,
         sweep_metric=sweep and tables.TITLES.get(sweep["metric"], sweep["metric"]),
         sweep_plots=_drawn([sweep_plot(sweep)] if sweep else [], out / "sweep.png"),
+        checked=checked and checked_rows(checked, letters),
+        checked_plots=_drawn(checked_plots(checked) if checked else [], out / "roc.png"),
         mechanism=mechanism,
         sink_plot=drawn_sinks,
         correlation_plots=correlations,
@@ -86,9 +90,9 @@ def write_report(
 
 
 def compared_setting(settings: Sequence[Setting], rows: Sequence[Mapping[str, Any]]) -> Setting | None:
-    """Return the setting that examples compare with the first: the best one that lets EAH choose, as in the verdict."""
-    by_kind = [[s for s in settings[1:] if tables.kind(s) == kind] for kind in ("eah", "fixed")]
-    others = by_kind[0] or by_kind[1] or list(settings[1:])
+    """Return the setting that examples compare with the first: the best one that is verified, or lets EAH choose."""
+    by_kind = [[s for s in settings[1:] if tables.kind(s) == kind] for kind in ("verify", "eah", "fixed")]
+    others = by_kind[0] or by_kind[1] or by_kind[2] or list(settings[1:])
     main, sign = ("chairs", 1) if page_tables.has_captions(rows) else ("f1", -1)
     figures = {row["setting"]: sign * row[main] for row in rows if row.get(main) is not None}
     return min((s for s in others if s.name in figures), key=lambda s: figures[s.name], default=None)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from eah_vllm.evaluation.report.plots import Colours, Plot
 
 SIZE = (4.7, 3.7)
-_MARKERS = {"off": "o", "eah": "o", "control": "s", "fixed": "^", "length": "D"}
+_MARKERS = {"off": "o", "eah": "o", "control": "s", "fixed": "^", "length": "D", "verify": "P", "removal": "X"}
 _AROUND = ((7, 5), (-7, 5), (7, -6), (-7, -6), (0, 9), (0, -10), (12, 0), (-12, 0))
 """Places where a letter may stand, in points from its marker."""
 
@@ -33,7 +33,7 @@ def trade_off(name: str, points: Sequence[Point], x_label: str, y_label: str) ->
         axes.grid(color=colours["rule"], linewidth=0.6)
         axes.set_axisbelow(True)
         for point, offset in zip(points, _letter_places(points), strict=True):
-            colour = colours[{"off": "ink", "fixed": "control"}.get(point.kind, point.kind)]
+            colour = colours[{"off": "ink", "fixed": "control", "removal": "control"}.get(point.kind, point.kind)]
             (x, *x_ends), (y, *y_ends) = point.x, point.y
             axes.plot(x_ends, [y, y], color=colour, linewidth=1, alpha=0.3, solid_capstyle="round")
             axes.plot([x, x], y_ends, color=colour, linewidth=1, alpha=0.3, solid_capstyle="round")

@@ -18,7 +18,7 @@ Colours = Mapping[str, str]
 
 PAPER: Colours = {
     "ink": "#1f2428", "muted": "#66707a", "rule": "#d5d9de", "eah": "#0f6f8c", "control": "#a85b14",
-    "length": "#7a4fa3", "better": "#11819f", "worse": "#d0702a",
+    "length": "#7a4fa3", "verify": "#2f7d4f", "better": "#11819f", "worse": "#d0702a",
 }  # fmt: skip
 """The colours of PNG files, by role."""
 _STAND_INS: Colours = {role: f"#0000{number + 1:02x}" for number, role in enumerate(PAPER)}

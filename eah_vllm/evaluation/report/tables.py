@@ -8,6 +8,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from eah_vllm.evaluation.ask.setting import CONTROL_HEADS, Setting
+from eah_vllm.evaluation.ask.verify_options import spell_verify
 from eah_vllm.evaluation.count.summary import NO_DIFFERENCE
 
 Row = Mapping[str, Any]
@@ -50,7 +51,12 @@ def letters(settings: Sequence[Setting]) -> dict[str, str]:
 
 
 def kind(setting: Setting) -> str:
-    """Return a setting's kind in plots: `off`, `eah`, `control` (of the head), `fixed` (head), `length` (control)."""
+    """Return a setting's kind in plots: `off`, `eah`, `control` (of the head), `fixed` (head), `length` (control).
+
+    Verified captions are `verify`, and those that lost as many objects at random `removal`.
+    """
+    if setting.verify is not None:
+        return "removal" if setting.removal else "verify"
     if setting.end_bias:
         return "length"
     if setting.eah is None and setting.model is None:
@@ -75,11 +81,24 @@ def spoken(setting: Setting) -> str:
         else:
             said.append(f"{name.replace('_', ' ')} {value}")
     said.sort(key=lambda part: ("layer" not in part, "threshold" not in part))
+    if setting.verify is not None:
+        return _spoken_verify(setting, said)
     said += [f"model {setting.model}"] if setting.model else []
     said += [f"end of text {setting.end_bias:+g}".replace("-", MINUS)] if setting.end_bias else []
     if setting.eah is not None:
         return f"EAH: {', '.join(said)}" if said else "EAH on"
     return ", ".join(said if setting.model else ["off", *said])
+
+
+def _spoken_verify(setting: Setting, eah: Sequence[str]) -> str:
+    with_eah = "" if setting.eah is None else f"EAH{': ' if eah else ''}{', '.join(eah)}; "
+    options = [part.replace("=", " ").replace("_", " ") for part in spell_verify(setting.verify or {})]
+    said = f"{with_eah}checked{': ' if options else ''}{', '.join(options)}"
+    if setting.removal:
+        number = f", {len(setting.asked)} draws" if len(setting.asked) > 1 else ""
+        said = f"as many objects removed at random as by “{said}”{number}"
+    said += f", model {setting.model}" if setting.model else ""
+    return said + (f", end of text {setting.end_bias:+g}".replace("-", MINUS) if setting.end_bias else "")
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:

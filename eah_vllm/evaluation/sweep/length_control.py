@@ -8,11 +8,10 @@ from eah_vllm.evaluation.ask.answers import AnswerFile
 from eah_vllm.evaluation.ask.asking import Server, ask_all
 from eah_vllm.evaluation.ask.setting import Setting, make_setting
 from eah_vllm.evaluation.count.statistics import measure
+from eah_vllm.evaluation.count.verdict import CLOSE_ENOUGH
 from eah_vllm.evaluation.task import Task
 
 TRIALS = 6
-CLOSE_ENOUGH = 0.3
-"""Points of recall within which the search stops."""
 LARGEST_BIAS = 8.0
 
 

@@ -112,10 +112,10 @@ class ChairTask(Task):
         """Return which pictures (by number and seed) are asked about, with which prompt, and which words count."""
         return self._identity
 
-    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """Return the places of words that name an absent category."""
+    def named_words(self, unit: str, caption: str) -> Sequence[tuple[int, int, bool]]:
+        """Return the places of words that name a category, and whether it is in the ground truth."""
         found = self._reader.mentions(caption)
-        return [(mention.start, mention.end) for mention in found if mention.category not in self._present[unit]]
+        return [(mention.start, mention.end, mention.category in self._present[unit]) for mention in found]
 
 
 def add_parser(tasks: Any) -> argparse.ArgumentParser:

@@ -25,11 +25,12 @@ class ScenesTask(Task):
         number: number of scenes.
         seed: which scenes: seed 0 starts at the first one of the split, seed 1 after the `number` scenes of seed 0.
         split: `test`, or `val` for choosing settings.
+        captions_only: whether to leave out the yes/no questions.
     """
 
     name = "scenes"
 
-    def __init__(self, number: int, seed: int = 0, split: str = "test") -> None:
+    def __init__(self, number: int, seed: int = 0, split: str = "test", *, captions_only: bool = False) -> None:
         if number < 1 or seed < 0 or number * (seed + 1) > SPLIT_SCENES:
             raise TaskError(f"scenes: n * (seed + 1) must be 1 to {SPLIT_SCENES}, got n={number}, seed={seed}")
         self._split, self._number, self._seed = split, number, seed
@@ -39,7 +40,8 @@ class ScenesTask(Task):
         captions = [Question(f"{unit}/caption", unit, "caption", CAPTION_REQUEST, CAPTION_TOKENS) for unit in units]
         self._truth: dict[str, bool] = {}
         yes_no = []
-        for asked in build_questions(scenes, seed):
+        self._captions_only = captions_only
+        for asked in () if captions_only else build_questions(scenes, seed):
             if asked.group not in NEGATIVES:
                 continue
             id_ = f"{units[asked.scene]}/{asked.group}/{asked.question.answer.lower()}"
@@ -59,11 +61,13 @@ class ScenesTask(Task):
         return _png(int(unit)), "image/png"
 
     def tallies(self, answers: Mapping[str, Answer]) -> Mapping[str, Tally]:
-        """Count `caption`, `yes_no` (all three kinds together), and each kind."""
+        """Count `caption`, and, where they are asked, `yes_no` (all three kinds together) and each kind."""
         read = {}
         for unit, text in self.captions(answers).items():
             mentions = list(dict.fromkeys(match["name"] for match in MENTION.finditer(text)))
             read[unit] = ReadCaption(mentions, self._present[unit], len(text.split()))
+        if self._captions_only:
+            return {"caption": tally_captions(read)}
         said = [
             (q.group, (q.unit, self._truth[q.id], answers[q.id].text))
             for q in self._questions
@@ -73,13 +77,12 @@ class ScenesTask(Task):
         return {"caption": tally_captions(read), "yes_no": tally_yes_no(one for _, one in said), **kinds}
 
     def identity(self) -> Mapping[str, Any]:
-        """Return split, number and seed."""
+        """Return split, number and seed; a run of captions alone can go on with the other questions."""
         return {"task": self.name, "split": self._split, "n": self._number, "seed": self._seed}
 
-    def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
-        """Return the places of absent objects' names."""
-        absent = [match for match in MENTION.finditer(caption) if match["name"] not in self._present[unit]]
-        return [match.span("name") for match in absent]
+    def named_words(self, unit: str, caption: str) -> Sequence[tuple[int, int, bool]]:
+        """Return the places of objects' names, and whether the scene has them."""
+        return [(*match.span("name"), match["name"] in self._present[unit]) for match in MENTION.finditer(caption)]
 
 
 @lru_cache(maxsize=64)

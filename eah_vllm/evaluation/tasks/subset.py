@@ -43,6 +43,10 @@ class Subset(Task):
         """Return the whole task's identity, because answers are kept for the whole task."""
         return self._task.identity()
 
+    def named_words(self, unit: str, caption: str) -> Sequence[tuple[int, int, bool]]:
+        """Return what the task returns."""
+        return self._task.named_words(unit, caption)
+
     def hallucinated_words(self, unit: str, caption: str) -> Sequence[tuple[int, int]]:
         """Return what the task returns."""
         return self._task.hallucinated_words(unit, caption)

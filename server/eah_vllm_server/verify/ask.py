@@ -46,8 +46,14 @@ class Engine:
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """The model's special tokens, as texts."""
-        return frozenset(self.tokenizer.all_special_tokens)
+        """Texts that are one token wherever they stand, such as placeholders of pictures and ends of turns.
+
+        Tokenizers do not call all of those special. An added token that is a word of letters alone is none.
+        """
+        tokenizer = self.tokenizer
+        added: Mapping[str, int] = getattr(tokenizer, "get_added_vocab", dict)()
+        marked = {text for text in added if any(not letter.isalnum() for letter in text) and text.strip()}
+        return frozenset(tokenizer.all_special_tokens) | marked
 
 
 @dataclass(slots=True, eq=False)

@@ -11,11 +11,11 @@ from eah_vllm_server.verify.answer import AnswerText
 from eah_vllm_server.verify.answer_tokens import AnswerTokens
 from eah_vllm_server.verify.ask import Calls, CheckError
 from eah_vllm_server.verify.extractors import extractor_of
-from eah_vllm_server.verify.mentions import Extractor, Mention, MentionError
+from eah_vllm_server.verify.mentions import Mention, MentionError
 from eah_vllm_server.verify.metrics import verify_metrics
 from eah_vllm_server.verify.options import VerifyDefaults
 from eah_vllm_server.verify.question import question_about
-from eah_vllm_server.verify.report import NO_IMAGE, NO_TEXT, Checked, VerifyReport, judge
+from eah_vllm_server.verify.report import NO_IMAGE, NO_TEXT, Candidate, Checked, VerifyReport, judge
 
 logger = logging.getLogger("vllm.eah")
 
@@ -28,54 +28,67 @@ class Check:
     tokens: AnswerTokens
     calls: Calls
 
-    async def report(self, answer: AnswerText) -> VerifyReport:
-        """Check an answer; whatever fails stands in the report, so that the answer is never lost."""
+    @property
+    def answers(self) -> int:
+        """How many answers are sampled."""
+        return self.options.n if self.options.action == "best_of" else 1
+
+    async def report(self, answers: Sequence[AnswerText]) -> VerifyReport:
+        """Check the answers to one request; whatever fails stands in the report, so that no answer is lost.
+
+        Args:
+            answers: the answer, or those that `best_of` sampled; the report is about the one that it chooses.
+        """
+        self.calls.kept.closed = True
         report, count = VerifyReport(self.options.action), verify_metrics()
         try:
             with count.seconds.time():
-                self.calls.use_adapter_of(answer.model)
-                await self._check(answer.text, report)
+                await self._check(answers, report)
         except asyncio.CancelledError:
             count.requests.labels(outcome="left").inc()
             raise
         except Exception as error:
             logger.exception("EAH: a check failed; its answer says so")
-            report = VerifyReport(self.options.action, error=explained(error))
+            report.error = explained(error)
         count.requests.labels(outcome=report.outcome).inc()
         for mention in report.mentions:
             count.mentions.labels(verdict=mention.verdict).inc()
         report.tokens, report.cached_tokens = self.calls.tokens, self.calls.cached_tokens
         return report
 
-    async def _check(self, answer: str, report: VerifyReport) -> None:
-        self.calls.kept.closed = True
+    async def _check(self, answers: Sequence[AnswerText], report: VerifyReport) -> None:
         if not self.calls.kept.pictures:
             report.reason = NO_IMAGE
-        elif not answer.strip():
+            return
+        if not any(answer.text.strip() for answer in answers):
             report.reason = NO_TEXT
-        else:
-            mentions = await self._extractor().find(answer)
-            beliefs = await self._beliefs(mentions)
-            report.mentions = judge(mentions, beliefs, self.options.threshold)
-            report.denied = _objects(one for one in report.mentions if one.verdict == "denied")
-            report.unasked = _objects(one for one in report.mentions if one.verdict == "unasked")
-            report.asked = len(beliefs)
-            report.checked = True
+            return
+        self.calls.use_adapter_of(answers[0].model)
+        extractor = extractor_of(self.options, self.calls.text)
+        found = [await extractor.find(answer.text) for answer in answers]
+        beliefs = await self._beliefs(found)
+        candidates = [Candidate.of(judge(mentions, beliefs, self.options.threshold)) for mentions in found]
+        if self.options.action == "best_of":
+            report.chosen = min(range(len(candidates)), key=lambda idx: candidates[idx].rank)
+            report.denied_mass = [candidate.denied_mass for candidate in candidates]
+        report.mentions = candidates[report.chosen].mentions
+        report.denied = objects(one for one in report.mentions if one.verdict == "denied")
+        report.unasked = objects(one for one in report.mentions if one.verdict == "unasked")
+        report.asked = len(beliefs)
+        report.checked = True
 
-    def _extractor(self) -> Extractor:
-        return extractor_of(self.options, self.calls.text)
-
-    async def _beliefs(self, mentions: Sequence[Mention]) -> dict[str, float]:
+    async def _beliefs(self, found: Sequence[Sequence[Mention]]) -> dict[str, float]:
+        """Return P(yes) of what the answers name, for each answer of no more than `max_mentions` objects."""
         special = self.calls.engine.special_tokens
         asked: dict[str, str] = {}
-        for name in _objects(mentions):
-            question = question_about(name, self.options.question, special)
-            if question is not None and len(asked) < self.options.max_mentions:
-                asked[name] = question
+        for mentions in found:
+            questions = {name: question_about(name, self.options.question, special) for name in objects(mentions)}
+            named = [(name, question) for name, question in questions.items() if question is not None]
+            asked |= named[: self.options.max_mentions]
         return await self.calls.believe(asked, self.tokens)
 
 
-def _objects(mentions: Iterable[Mention | Checked]) -> list[str]:
+def objects(mentions: Iterable[Mention | Checked]) -> list[str]:
     """Return the objects of mentions, each once."""
     return list(dict.fromkeys(mention.object for mention in mentions))
 

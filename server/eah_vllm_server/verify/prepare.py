@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from vllm import envs
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 
 from eah_vllm.options import OptionError
@@ -62,7 +63,14 @@ def _refuse_combinations(request: Any, options: VerifyDefaults) -> None:
         raise OptionError("n", f"cannot be combined with verify, which checks one answer; send n 1, got {request.n}")
     if getattr(request, "background", False):
         raise OptionError("background", "cannot be combined with verify; send one of them")
-    if request.stream and options.action != "report":
-        raise OptionError("stream", f"cannot be combined with {asked}, which changes an answer once it is whole")
-    if options.action != "report":
-        raise OptionError(f"{FIELD}.action", f'must be "report", got "{options.action}"')
+    if options.action == "report":
+        return
+    if request.stream:
+        raise OptionError(
+            "stream", f"cannot be combined with {asked}, which needs the whole answer before its first word"
+        )
+    if getattr(request, "store", False) and envs.VLLM_ENABLE_RESPONSES_API_STORE:
+        raise OptionError("store", f"cannot be combined with {asked}: another text would be stored; send store false")
+    if options.action == "best_of" and (request.temperature == 0 or getattr(request, "use_beam_search", False)):
+        field = "temperature" if request.temperature == 0 else "use_beam_search"
+        raise OptionError(field, f"cannot be combined with {asked}, which samples answers that differ")

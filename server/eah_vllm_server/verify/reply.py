@@ -1,6 +1,7 @@
 """Puts a check's report into a reply: into the JSON object, or into the last chunk of a stream."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request
@@ -13,19 +14,30 @@ from eah_vllm_server.verify.flow import Check
 from eah_vllm_server.verify.options import FIELD
 
 
-async def with_check(response: Response, check: Check, raw_request: Request) -> Response | None:
-    """Return the reply with the report of its check, or None where the client left during the check."""
-    answer = AnswerText()
-    if isinstance(response, StreamingResponse):
+async def with_check(replies: Sequence[Response], check: Check, raw_request: Request) -> Response | None:
+    """Return the reply with the report of its check, or None where the client left during the check.
+
+    Args:
+        replies: the reply; or those that `best_of` sampled, of which one is returned.
+        check: the check of the request.
+        raw_request: the request, whose client may leave.
+    """
+    answers = [AnswerText() for _ in replies]
+    first = replies[0]
+    if isinstance(first, StreamingResponse):
 
         async def fetch() -> dict[str, Any]:
-            return (await check.report(answer)).to_dict()
+            return (await check.report(answers)).to_dict()
 
-        response.body_iterator = add_to_stream(response.body_iterator, FIELD, fetch, see=answer.see)
-        return response
-    if response.status_code >= 400:
-        return response
-    body = json.loads(bytes(response.body))
-    answer.see(body)
-    report = await while_connected(raw_request, check.report(answer))
-    return None if report is None else with_body(response, body | {FIELD: report.to_dict()})
+        first.body_iterator = add_to_stream(first.body_iterator, FIELD, fetch, see=answers[0].see)
+        return first
+    if first.status_code >= 400:
+        return first
+    bodies = [json.loads(bytes(reply.body)) for reply in replies]
+    for answer, body in zip(answers, bodies, strict=True):
+        answer.see(body)
+    report = await while_connected(raw_request, check.report(answers))
+    if report is None:
+        return None
+    report.usage = [body.get("usage") for body in bodies]
+    return with_body(replies[report.chosen], bodies[report.chosen] | {FIELD: report.to_dict()})
