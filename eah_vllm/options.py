@@ -110,6 +110,10 @@ class EngineDefaults(EAHOptions):
         False, description="EAH prompts may read the prefix cache, with the source head chosen when it was written"
     )
 
+    any_model: bool = Field(
+        False, description="apply EAH also to a multimodal model of which nobody knows whether it works there"
+    )
+
     @classmethod
     def engine_fields(cls) -> set[str]:
         """Return the names of the fields that are settings of the engine and no options of a request."""

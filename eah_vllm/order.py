@@ -20,6 +20,8 @@ class Order:
     """Name of the report that somebody will collect; None when nobody asked for one."""
     record: str | None = None
     """Name of the cached prefix whose recorded heads it uses, or records; None without `prefix_reuse`."""
+    modalities: tuple[str, ...] = ("image",)
+    """Modalities whose tokens count as image tokens in this model."""
     reason: str | None = None
     """The reason why the method cannot be applied (one of `eah_vllm.report`), where the scheduler knows one."""
 

@@ -17,13 +17,19 @@ PROMPT_SPLIT = "prompt_split"
 PREFIX_CACHED = "prefix_cached"
 """The first rows of the prompt came from the prefix cache, so their queries were never computed."""
 UNSUPPORTED_ATTENTION = "unsupported_attention"
-"""The layer's attention is not plain causal attention (sliding window, soft cap, ALiBi, learned sinks)."""
+"""A layer's attention is not plain causal attention; `detail` names the layer and what it has instead."""
 UNSUPPORTED_MODEL = "unsupported_model"
-"""The served model has no EAH implementation."""
+"""The served model is not loaded with EAH; `detail` says how to try it."""
 DISABLED = "disabled"
 """EAH is switched off on this server (`EAH_DISABLE=1`)."""
 NOT_RUN = "not_run"
 """The prompt was never computed (aborted, or refused by the engine)."""
+
+DETAILS = {
+    UNSUPPORTED_MODEL: "docs/models.md lists the models that EAH is applied to; any other multimodal model can be "
+    """tried with --additional-config '{"eah": {"any_model": true}}'"""
+}
+"""What is said of a reason wherever it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +42,19 @@ class Report:
     applied: bool
     reason: str | None
     layers: tuple[Mapping[str, Any], ...] = ()
+    detail: str | None = None
+    """What else is to be said of the reason; absent from the JSON form where there is nothing."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"applied": self.applied, "reason": self.reason, "layers": [dict(layer) for layer in self.layers]}
+        detail = self.detail or DETAILS.get(self.reason or "")
+        said = {"applied": self.applied, "reason": self.reason, "layers": [dict(layer) for layer in self.layers]}
+        return said if detail is None else said | {"detail": detail}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Report":
         """Read the JSON form back."""
-        return cls(data["applied"], data["reason"], tuple(data["layers"]))
+        return cls(data["applied"], data["reason"], tuple(data["layers"]), data.get("detail"))
 
 
 def merge_reports(parts: Sequence[Report]) -> Report:
@@ -52,7 +62,7 @@ def merge_reports(parts: Sequence[Report]) -> Report:
     if not parts:
         return Report(False, NOT_RUN)
     layers = {layer["layer"]: layer for part in parts for layer in part.layers}
-    reasons = [part.reason for part in parts if part.reason not in (None, NOT_RUN)]
+    reasons = [(part.reason, part.detail) for part in parts if part.reason not in (None, NOT_RUN)]
     applied = any(part.applied for part in parts)
-    fallback = None if applied else NOT_RUN
-    return Report(applied, reasons[0] if reasons else fallback, tuple(layers[idx] for idx in sorted(layers)))
+    reason, detail = reasons[0] if reasons else (None if applied else NOT_RUN, None)
+    return Report(applied, reason, tuple(layers[idx] for idx in sorted(layers)), detail)

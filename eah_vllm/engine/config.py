@@ -9,9 +9,11 @@ from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 
 from eah_vllm.engine.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
+from eah_vllm.engine.served_class import has_mechanism, register_untried
 from eah_vllm.method.base import Method
 from eah_vllm.method.registry import METHODS
-from eah_vllm.options import EngineDefaults, MethodOptions, OptionError, Options, parse_options
+from eah_vllm.models import MODELS, row_of
+from eah_vllm.options import EAHOptions, EngineDefaults, MethodOptions, OptionError, Options, parse_options
 from eah_vllm.settings import ModelShape
 from eah_vllm.version import __version__
 
@@ -20,8 +22,8 @@ logger = init_logger(__name__)
 
 def model_shape(model_config: ModelConfig) -> ModelShape:
     """Return the numbers of decoder layers and query heads of the language model, over all ranks."""
-    text_config = model_config.hf_text_config
-    return ModelShape(text_config.num_hidden_layers, text_config.num_attention_heads)
+    found = model_config.model_arch_config
+    return ModelShape(found.total_num_hidden_layers, found.total_num_attention_heads)
 
 
 def engine_settings(vllm_config: VllmConfig) -> EngineDefaults:
@@ -37,12 +39,15 @@ def method_defaults(vllm_config: VllmConfig, method: Method) -> MethodOptions:
     """Return the server's defaults of a method's options.
 
     They come from `--additional-config '{"NAME": {...}}'`; the checkpoint's `config.json` (field NAME) gives those not
-    set there.
+    set there, and for EAH the model's row in `models.py` the rest.
     """
     fields, where = _additional(vllm_config, method.name), f"--additional-config {method.name}"
     said = engine_settings(vllm_config).options() if method.name == "eah" else _read(method.Options, fields, where)
     checkpoints = getattr(vllm_config.model_config.hf_config, method.name, {})
-    return said.over(_read(method.Options, checkpoints, f"the checkpoint's config.json: {method.name}"))
+    said = said.over(_read(method.Options, checkpoints, f"the checkpoint's config.json: {method.name}"))
+    if not isinstance(said, EAHOptions) or said.preset is not None:
+        return said  # a preset that somebody names is that preset, on any model
+    return said.over(EAHOptions(**row_of(vllm_config.model_config.architecture).start))
 
 
 def all_defaults(vllm_config: VllmConfig) -> Mapping[str, MethodOptions]:
@@ -93,30 +98,52 @@ def _read(schema: type[Options], fields: Any, where: str) -> Options:
     return parse_options(fields, f"{where}.", schema)
 
 
-class EAHConfigHook(VerifyAndUpdateConfig):
-    """Registered for every architecture that EAH supports; vLLM calls it while it checks a configuration."""
+def is_served_with_eah(vllm_config: VllmConfig) -> bool:
+    """Whether requests of this server can ask for EAH."""
+    any_model = engine_settings(vllm_config).any_model
+    return has_mechanism(vllm_config.model_config, any_model=any_model)
 
-    @staticmethod
-    def verify_and_update_config(vllm_config: VllmConfig) -> None:
-        """Adapt the configuration to EAH.
+
+class EAHConfigHook(VerifyAndUpdateConfig):
+    """Stands before vLLM's own hook of an architecture; vLLM calls it while it checks a configuration."""
+
+    @classmethod
+    def verify_and_update_config(cls, vllm_config: VllmConfig) -> None:
+        """Let vLLM adapt the configuration to the model, then adapt it to EAH if the model is served with it.
 
         Raises:
             ValueError: a feature cannot work with EAH; the message names the option to change.
         """
-        shape = model_shape(vllm_config.model_config)
-        for method in METHODS.values():
-            _check_defaults(method, method_defaults(vllm_config, method), shape)
-        settings = engine_settings(vllm_config)
-        refuse_unsupported(vllm_config, settings)
-        if not settings.chunked_prefill:
-            _never_split(vllm_config)
-        vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
-        vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
-        runner = "V2" if vllm_config.use_v2_model_runner else "V1"
-        admission = f"eah_vllm.engine.admission:{runner}Admission_{shape.num_layers}_{shape.num_heads}"
-        processors = list(vllm_config.model_config.logits_processors or [])
-        if admission not in processors:
-            vllm_config.model_config.logits_processors = [*processors, admission]
+        super().verify_and_update_config(vllm_config)
+        if is_served_with_eah(vllm_config):
+            _adapt(vllm_config)
+        elif engine_settings(vllm_config).any_model:
+            architecture = vllm_config.model_config.architecture
+            reason = MODELS[architecture].note if architecture in MODELS else "it generates no text from images"
+            raise ValueError(f"eah.any_model cannot try {architecture}: {reason}; leave it unset.")
+
+
+def config_hook(theirs: type[VerifyAndUpdateConfig]) -> type[EAHConfigHook]:
+    """Return our hook before one of vLLM's."""
+    return type("EAHConfigHook", (EAHConfigHook, theirs), {})
+
+
+def _adapt(vllm_config: VllmConfig) -> None:
+    shape = model_shape(vllm_config.model_config)
+    for method in METHODS.values():
+        _check_defaults(method, method_defaults(vllm_config, method), shape)
+    settings = engine_settings(vllm_config)
+    refuse_unsupported(vllm_config, settings)
+    register_untried(vllm_config)
+    if not settings.chunked_prefill:
+        _never_split(vllm_config)
+    vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
+    vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
+    runner = "V2" if vllm_config.use_v2_model_runner else "V1"
+    admission = f"eah_vllm.engine.admission:{runner}Admission_{shape.num_layers}_{shape.num_heads}"
+    processors = list(vllm_config.model_config.logits_processors or [])
+    if admission not in processors:
+        vllm_config.model_config.logits_processors = [*processors, admission]
 
 
 def _check_defaults(method: Method, defaults: MethodOptions, shape: ModelShape) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from vllm import SamplingParams
+from vllm.multimodal.inputs import MultiModalFeatureSpec
 from vllm.v1.request import Request
 
 from eah_vllm.method.registry import asked_for
@@ -17,7 +18,9 @@ from eah_vllm.reuse.prefix_records import PrefixRecords, prefix_key
 from eah_vllm.settings import ModelShape
 
 
-def give_order(request: Request, defaults: Mapping[str, MethodOptions], shape: ModelShape) -> Order | None:
+def give_order(
+    request: Request, defaults: Mapping[str, MethodOptions], shape: ModelShape, modalities: tuple[str, ...]
+) -> Order | None:
     """Read and resolve what a request asks for, write it where the workers read it, and return it; None: it is plain.
 
     Values that a caller has put there are removed.
@@ -29,7 +32,7 @@ def give_order(request: Request, defaults: Mapping[str, MethodOptions], shape: M
             _write(request, None)
         return None
     settings = asked.method.resolve(asked.options, defaults[asked.method.name], shape)
-    order = Order(asked.method.name, settings, asked.tag)
+    order = Order(asked.method.name, settings, asked.tag, modalities=modalities)
     _write(request, order)
     return order
 
@@ -41,7 +44,7 @@ def is_changed(request: Request) -> bool:
     """
     params = request.sampling_params
     order = order_of(params.extra_args) if params is not None else None
-    return order is not None and order.reason is None and _has_image(request)
+    return order is not None and order.reason is None and bool(_images(request, order))
 
 
 def isolate(request: Request, order: Order, records: PrefixRecords | None) -> None:
@@ -54,7 +57,7 @@ def isolate(request: Request, order: Order, records: PrefixRecords | None) -> No
     """
     fingerprint, record = order.settings.fingerprint(), None
     if records is not None and order.method == "eah":
-        record = records.record_of(_prefix_key(request, fingerprint))
+        record = records.record_of(_prefix_key(request, order, fingerprint))
     else:
         request.skip_reading_prefix_cache = True
     salt = f"{fingerprint}\n{request.cache_salt or ''}\n{record or ''}"
@@ -92,12 +95,12 @@ def _write(request: Request, order: Order | None) -> SamplingParams:
     return params
 
 
-def _has_image(request: Request) -> bool:
-    return any(feature.modality == "image" for feature in request.mm_features)
+def _images(request: Request, order: Order) -> list[MultiModalFeatureSpec]:
+    return [feature for feature in request.mm_features if feature.modality in order.modalities]
 
 
-def _prefix_key(request: Request, fingerprint: str) -> str:
-    end = max(f.mm_position.offset + f.mm_position.length for f in request.mm_features if f.modality == "image")
+def _prefix_key(request: Request, order: Order, fingerprint: str) -> str:
+    end = max(f.mm_position.offset + f.mm_position.length for f in _images(request, order))
     # vLLM's block hashes hold both too: an adapter of the same name may be another one.
     lora = f"{request.lora_request.lora_name}\n{request.lora_request.lora_path}" if request.lora_request else ""
     contents = [feature.identifier for feature in request.mm_features]

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from vllm.config import VllmConfig
 from vllm.distributed import (
     get_pp_group,
@@ -12,15 +12,19 @@ from vllm.distributed import (
     get_tensor_model_parallel_world_size,
     tensor_model_parallel_all_reduce,
 )
+from vllm.logger import init_logger
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.models.utils import extract_layer_index
 
 from eah_vllm.engine.attention_call import AttentionCall
-from eah_vllm.engine.config import engine_settings
+from eah_vllm.engine.config import engine_settings, model_shape
+from eah_vllm.engine.plain_causal import NO_ATTENTION, why_not_plain_causal
 from eah_vllm.method.base import LayerStep
 from eah_vllm.method.shards import HeadShards
 from eah_vllm.reuse.prefix_attention import READABLE_IMPLS
 from eah_vllm.worker.intervention import Intervention
+
+logger = init_logger(__name__)
 
 
 class EAHAttentionMixin:
@@ -96,29 +100,28 @@ def eah_impl_class(impl_class: type) -> type:
     return type("EAH" + impl_class.__name__, (EAHAttentionMixin, impl_class), {})
 
 
-def _is_plain_causal(attention: Attention) -> bool:
-    soft_cap = getattr(attention.impl, "logits_soft_cap", None)
-    alibi_slopes = getattr(attention.impl, "alibi_slopes", None)
-    return attention.sliding_window is None and not attention.has_sink and not soft_cap and alibi_slopes is None
+def wrap_decoder_layers(vllm_config: VllmConfig, language_model: nn.Module, intervention: Intervention) -> None:
+    """Wrap the attention of every decoder layer of this pipeline stage, and note why others cannot be changed.
 
-
-def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Intervention) -> None:
-    """Wrap the attention of every decoder layer of this pipeline stage whose name starts with `prefix`.
+    Vision towers and resamplers stand outside the language model.
 
     Raises:
-        RuntimeError: there is no such layer, so EAH could never be applied.
+        ValueError: `prefix_reuse` cannot read the keys of a layer.
+        RuntimeError: no layer of any stage can be changed or refused, so EAH could never be applied.
     """
     shards = HeadShards(
         get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size(), tensor_model_parallel_all_reduce
     )
     prefix_reuse = engine_settings(vllm_config).prefix_reuse
-    for name, attention in vllm_config.compilation_config.static_forward_context.items():
-        if not isinstance(attention, Attention) or not name.startswith(prefix):
+    reasons: dict[int, str] = {}
+    for attention in language_model.modules():
+        if not isinstance(attention, Attention):
             continue
-        layer = extract_layer_index(name)
+        layer = extract_layer_index(attention.layer_name)
         intervention.local_layers.add(layer)
-        if not _is_plain_causal(attention):
-            intervention.unsupported_layers.add(layer)
+        reason = why_not_plain_causal(attention)
+        if reason is not None:
+            reasons[layer] = reason
             continue
         impl_name = type(attention.impl).__name__
         if prefix_reuse and impl_name not in READABLE_IMPLS:
@@ -130,19 +133,30 @@ def wrap_decoder_layers(vllm_config: VllmConfig, prefix: str, intervention: Inte
         wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)
         wrapped.kv_update_is_separate = not attention.attn_backend.forward_includes_kv_cache_update
         attention.impl = wrapped
-    if not intervention.local_layers:
-        raise RuntimeError(f"EAH (eah_vllm) cannot run here: no attention layer's name starts with {prefix!r}.")
-    intervention.unsupported_layers = _of_all_stages(intervention.unsupported_layers)
+    seen, reasons = _of_all_stages(intervention.local_layers, reasons)
+    if not seen:
+        raise RuntimeError("EAH (eah_vllm) cannot run here: the language model has no attention layer.")
+    without = set(range(model_shape(vllm_config.model_config).num_layers)) - seen
+    intervention.unsupported_layers = reasons | dict.fromkeys(without, NO_ATTENTION)
+    if get_pp_group().is_first_rank:  # a request that names only such layers is some stage's to report on
+        intervention.local_layers |= without
+    _log(intervention.unsupported_layers)
 
 
-def _of_all_stages(layers: set[int]) -> set[int]:
-    """Return the union of these layers over all pipeline stages, each of which builds its part of the model now.
+def _of_all_stages(layers: set[int], reasons: dict[int, str]) -> tuple[set[int], dict[int, str]]:
+    """Return the union of these over all pipeline stages, each of which builds its part of the model now.
 
     A request is changed in all of its layers or in none, so every stage must know what the others cannot do.
     """
     stages = get_pp_group()
     if stages.world_size == 1:
-        return layers
-    gathered: list[set[int]] = [set()] * stages.world_size
-    torch.distributed.all_gather_object(gathered, layers, group=stages.cpu_group)
-    return set().union(*gathered)
+        return layers, reasons
+    gathered: list[tuple[set[int], dict[int, str]]] = [(set(), {})] * stages.world_size
+    torch.distributed.all_gather_object(gathered, (layers, reasons), group=stages.cpu_group)
+    return set().union(*(mine for mine, _ in gathered)), dict(item for _, part in gathered for item in part.items())
+
+
+def _log(unsupported: dict[int, str]) -> None:
+    for reason in sorted(set(unsupported.values())):
+        layers = ", ".join(str(layer) for layer in sorted(unsupported) if unsupported[layer] == reason)
+        logger.info_once("EAH cannot change layers %s: %s.", layers, reason)

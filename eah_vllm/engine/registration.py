@@ -1,14 +1,19 @@
-"""Hands our classes to vLLM: a model class and a config hook for each architecture."""
+"""Hands our classes to vLLM: a model class for each row of the table, a config hook for each architecture."""
 
 from vllm import ModelRegistry
-from vllm.model_executor.models.config import MODELS_CONFIG_MAP
+from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
 
-from eah_vllm.engine.config import EAHConfigHook
-from eah_vllm.models import SUPPORTED_ARCHITECTURES
+from eah_vllm.engine.config import EAHConfigHook, config_hook
+from eah_vllm.engine.served_class import register_rows
 
 
 def register_models() -> None:
-    """Let vLLM serve the supported architectures through our classes, in this process, from now on."""
-    for architecture, model_class in SUPPORTED_ARCHITECTURES.items():
-        ModelRegistry.register_model(architecture, model_class)
-        MODELS_CONFIG_MAP[architecture] = EAHConfigHook
+    """Let vLLM load the models of the table with EAH, in this process, from now on.
+
+    The hook stands also before architectures without a row, and leaves them alone unless `eah.any_model` is set.
+    """
+    register_rows()
+    for architecture in ModelRegistry.get_supported_archs():
+        theirs = MODELS_CONFIG_MAP.get(architecture, VerifyAndUpdateConfig)
+        if not issubclass(theirs, EAHConfigHook):
+            MODELS_CONFIG_MAP[architecture] = config_hook(theirs)

@@ -10,6 +10,7 @@ from vllm.v1.core.sched.output import SchedulerOutput
 
 from eah_vllm.engine.config import identity
 from eah_vllm.engine.refusals import refuse_resolved
+from eah_vllm.engine.served_class import register_untried
 from eah_vllm.worker.batch_plan import BatchPlan
 from eah_vllm.worker.intervention import NOTHING_COLLECTED, Intervention
 
@@ -22,8 +23,9 @@ class EAHWorkerMixin:
     vllm_config: VllmConfig
 
     def init_device(self) -> None:
-        """Refuse what EAH cannot do, before the model is loaded."""
+        """Refuse what EAH cannot do, before the model is loaded, and say of which class the model will be."""
         refuse_resolved(self.vllm_config)
+        register_untried(self.vllm_config)  # the process that checked the configuration may be another one
         super().init_device()  # type: ignore[misc]
 
     @property

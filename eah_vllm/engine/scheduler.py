@@ -11,6 +11,7 @@ from vllm.v1.request import Request
 from eah_vllm.engine.config import all_defaults, engine_settings, max_whole_prompt, model_shape
 from eah_vllm.engine.isolation import answer_plainly, give_order, is_changed, isolate
 from eah_vllm.engine.whole_prompts import WholePromptsMixin
+from eah_vllm.models import row_of
 from eah_vllm.reuse.prefix_records import PrefixRecords
 
 logger = logging.getLogger("vllm.eah")
@@ -23,6 +24,7 @@ class EAHSchedulerMixin(WholePromptsMixin):
         super().__init__(*args, **kwargs)
         self.eah_defaults = all_defaults(self.vllm_config)
         self.eah_shape = model_shape(self.vllm_config.model_config)
+        self.eah_modalities = row_of(self.vllm_config.model_config.architecture).modalities
         self.eah_records = PrefixRecords() if engine_settings(self.vllm_config).prefix_reuse else None
         logger.info(
             "EAH acts on prompts of up to %d tokens, the most that a step can hold of one (max_whole_prompt); longer "
@@ -33,7 +35,7 @@ class EAHSchedulerMixin(WholePromptsMixin):
 
     def add_request(self, request: Request) -> Any:
         """Decide whether the method that a request asks for can change it, isolate it if so, then queue it."""
-        order = give_order(request, self.eah_defaults, self.eah_shape)
+        order = give_order(request, self.eah_defaults, self.eah_shape, self.eah_modalities)
         if order is not None and is_changed(request):
             if self.fits_into_a_step(request):
                 isolate(request, order, self.eah_records)

@@ -40,8 +40,8 @@ class Intervention:
 
     def __init__(self, methods: Mapping[str, Method] = METHODS, trace: Trace | None = None) -> None:
         self.methods = methods
-        self.unsupported_layers: set[int] = set()
-        """Layers of the whole model, in all pipeline stages, whose attention no method can change."""
+        self.unsupported_layers: dict[int, str] = {}
+        """Layers of the whole model, in all pipeline stages, whose attention no method can change, and why."""
         self.local_layers: set[int] = set()
         """Decoder layers of this pipeline stage."""
         self.table = RequestTable()
@@ -54,15 +54,17 @@ class Intervention:
         order = order_of(new.sampling_params.extra_args) if new.sampling_params is not None else None
         if order is None or not self.local_layers.intersection(order.settings.layers):
             return  # it is plain, or other pipeline stages have its layers and report on it
-        images = [feature for feature in new.mm_features if feature.modality == "image"]
+        images = [feature for feature in new.mm_features if feature.modality in order.modalities]
         positions = [image.mm_position for image in images]
         spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
         # `identifier` may begin with the name of a LoRA adapter; `mm_hash` is the picture's alone.
         pictures = tuple(image.mm_hash or image.identifier for image in images)
         state = RequestState(new.req_id, order, new.prompt_len, spans, pictures, order.reason)
         state.counted_elsewhere = order.settings.layers[0] not in self.local_layers
-        if spans and self.unsupported_layers.intersection(order.settings.layers):
+        refused = [layer for layer in order.settings.layers if layer in self.unsupported_layers]
+        if spans and refused:
             state.reason = UNSUPPORTED_ATTENTION
+            state.detail = f"layer {refused[0]}: {self.unsupported_layers[refused[0]]}"
         self.table.add(state)
 
     def plan_batch(

@@ -51,6 +51,8 @@ class RequestState:
     """Identities of the prompt's pictures, in prompt order; `head: "random"` draws by them."""
     reason: str | None = None
     """The reason why no layer can be changed, once that is known."""
+    detail: str | None = None
+    """What else is to be said of the reason."""
     outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
     counted_elsewhere: bool = False
     """Whether another pipeline stage, which has the request's first layer, counts it; here only heads are counted."""
@@ -85,7 +87,7 @@ class RequestState:
     def report(self) -> Report:
         """Report what was done so far; wait for the device if necessary."""
         if not self.outcomes:
-            return Report(False, self.reason or report.NOT_RUN)
+            return Report(False, self.reason or report.NOT_RUN, detail=self.detail)
         read = [self.explain(self.outcomes[layer]) for layer in sorted(self.outcomes)]
         failed = [reason for _, reason in read if reason is not None]
         return Report(len(failed) < len(read), failed[0] if failed else None, tuple(layer for layer, _ in read))

@@ -7,8 +7,7 @@ from typing import Any
 
 from vllm.config import VllmConfig
 
-from eah_vllm.engine.config import all_defaults, model_shape
-from eah_vllm.models import SUPPORTED_ARCHITECTURES
+from eah_vllm.engine.config import all_defaults, is_served_with_eah, model_shape
 from eah_vllm.report import DISABLED, UNSUPPORTED_MODEL
 from eah_vllm.switch import is_disabled
 from eah_vllm_server.background import BackgroundReports
@@ -38,6 +37,6 @@ def served_model(vllm_config: VllmConfig, names: ModelNames) -> ServedModel:
     refusal = None
     if is_disabled():
         refusal = DISABLED
-    elif vllm_config.model_config.architecture not in SUPPORTED_ARCHITECTURES:
+    elif not is_served_with_eah(vllm_config):
         refusal = UNSUPPORTED_MODEL
     return ServedModel(names, model_shape(vllm_config.model_config), all_defaults(vllm_config), refusal)
