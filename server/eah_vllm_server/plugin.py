@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vllm.engine.protocol import EngineClient
 
 logger = logging.getLogger("vllm.eah")
+ANTHROPIC_ERRORS = "eah_vllm_server.anthropic_errors.AnthropicErrors"
 
 
 class EAHEndpointPlugin:
@@ -29,7 +30,6 @@ class EAHEndpointPlugin:
         # If importing a plugin fails, vLLM only logs that and serves without it, so this file imports no vLLM above.
         check_at_start(NAMES)
         from eah_vllm_server import other_routes, routes
-        from eah_vllm_server.anthropic_errors import AnthropicErrors
         from eah_vllm_server.gate import Gate, GateMiddleware
         from eah_vllm_server.hardening.edge.slow_clients import SlowClientsMiddleware
         from eah_vllm_server.hardening.limits import read_limits
@@ -38,7 +38,8 @@ class EAHEndpointPlugin:
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
-        limits = app.state.http_limits = read_limits(app.state.args)
+        args: Namespace = app.state.args
+        limits = app.state.http_limits = read_limits(args)
         app.state.gate = Gate()
         # The middleware that is added last sees a request first, so a client without a key takes no place in the queue.
         if limits.hardening:
@@ -48,7 +49,8 @@ class EAHEndpointPlugin:
             protect(app, limits)
         else:
             logger.warning("EAH: eah_http.hardening is false: clients are limited as by vLLM alone.")
-        app.add_middleware(AnthropicErrors)
+        # What `--middleware` names is the one thing that sees an answer after vLLM's own check of the key.
+        args.middleware = [*args.middleware, ANTHROPIC_ERRORS]
         keep_media()
 
     async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:

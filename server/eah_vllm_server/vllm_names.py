@@ -21,6 +21,8 @@ PLUGIN = (  # plugin.py, state.py, collector.py, capabilities.py
          reads="init_state"),
     Name("vllm.entrypoints.launchers.app", "build_app", "calls our plugin", reads="attach_endpoint_plugins",
          silent=True),
+    Name("vllm.entrypoints.serve.middleware.register", "init_entrypoints_middleware", "the form of errors",
+         code="for middleware in args.middleware"),
     Name("vllm.entrypoints.launchers.api_server.app_state", "init_app_state", "calls our plugin, the aliases",
          reads="init_endpoint_plugins_state openai_serving_models"),
     Name("vllm.engine.protocol", "EngineClient", "what the server can do", fields="vllm_config"),

@@ -128,7 +128,7 @@ from argparse import Namespace
 from fastapi import FastAPI
 from vllm.plugins.endpoint_plugins.interface import attach_endpoint_plugins
 app = FastAPI()
-app.state.args = Namespace(additional_config=None, api_key=None)
+app.state.args = Namespace(additional_config=None, api_key=None, middleware=[])
 attach_endpoint_plugins(app, ("generate",))
 """
 

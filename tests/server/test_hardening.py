@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.checkpoints import random_image
+from tools.client import Client
 from tools.serving import SMALL, Server, image_message
 
 EAH = {"layer": 1, "relative_threshold": 1.5, "report": True}
@@ -68,6 +69,28 @@ def test_the_switch_takes_all_of_it_away(servers: tuple[Server, Server]) -> None
     assert "hardening is false" in plain.log()
     assert "hardening is false" not in hardened.log()
     assert plain.get("/v1/models", key=None)[0] == 401, "vLLM's own check of the key stays"
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_errors_of_messages_have_their_form_with_and_without_it(servers: tuple[Server, Server], path: str) -> None:
+    for server in servers:
+        status, text = server.post(path, {"model": "tiny"})  # vLLM's own answer to a body that lacks a field
+        answer = json.loads(text)
+        assert (status, answer["type"], sorted(answer["error"])) == (400, "error", ["message", "type"])
+        assert "messages" in answer["error"]["message"]
+        status, text = server.get(path)
+        answer = json.loads(text)
+        assert (status, answer["type"], answer["error"]["type"]) == (405, "error", "Method Not Allowed")
+
+
+def test_a_missing_key_is_answered_in_the_form_of_the_route(servers: tuple[Server, Server]) -> None:
+    for server in servers:
+        stranger = Client(server.url)
+        status, text = stranger.post("/v1/messages", {"model": "tiny"})
+        unauthorized = {"type": "Unauthorized", "message": "Unauthorized"}
+        assert (status, json.loads(text)) == (401, {"type": "error", "error": unauthorized})
+        status, text = stranger.post("/v1/chat/completions", {"model": "tiny"})
+        assert (status, json.loads(text)) == (401, {"error": "Unauthorized"}), "vLLM's own answer"
 
 
 def test_eah_does_not_depend_on_it(servers: tuple[Server, Server]) -> None:
