@@ -6,7 +6,7 @@ is then taken as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate
 from eah_vllm_server.verify.lexicon import ADJECTIVES, ADVERBS, BE, PLACES
@@ -128,7 +128,7 @@ class _Parser:
         if not verb or verb[-1].tag != "verb" or verb[-1].lower in ("appear", "appears", "seem", "seems"):
             if self._tag() == "to":
                 verb += self._take("to", "aux")
-            verb += self._take("ing", "part", "adv") if self._tag() in ("ing", "part") else []
+            verb += self._next() if self._tag() in ("ing", "part") else []
         verb += self._take("adv")
         if self._tag() == "word" and any(t.lower in BE for t in verb) and self._tag(1) not in ("word", "noun"):
             verb += self._next()  # "is visible", "is white"
@@ -145,17 +145,24 @@ class _Parser:
 
     # --- noun phrases
 
-    def _nouns(self, *, verb_seen: bool, single: bool = False, top: bool = True) -> Nouns:
+    def _nouns(
+        self,
+        *,
+        verb_seen: bool,
+        single: bool = False,
+        top: bool = True,
+        inner: Callable[[Noun, Token], bool] | None = None,
+    ) -> Nouns:
         both = self._next() if self._lower() in ("both", "either") and self._tag(1) != "noun" else []
         nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single)], [both])
         while not single:
             count = self._link()
             adverbs = int(count > 0 and self._tag(count) == "adv" and self._tag(count + 1) in ("the", "noun", "word"))
-            if not count or self._tag(count + adverbs) not in ("the", "noun", "word", "it"):
+            if not count or self._tag(count + adverbs) not in ("the", "noun", "word"):
                 break
             if verb_seen and self._starts_clause(count):
                 break
-            if self._tag(count - 1) == "," and not adverbs and self._tag(count) == "it":
+            if inner is not None and not inner(nouns.items[0], self._tokens[self._at + count]):
                 break
             nouns.links.append(self._next(count + adverbs))
             nouns.items.append(self._noun(verb_seen=verb_seen, top=top))
@@ -178,7 +185,9 @@ class _Parser:
             if ahead and self._tag(ahead) in ("word",) and self._tag(ahead + 1) in ("word", "noun"):
                 words += self._next(ahead)  # "a red and white boat"
             elif self._lower() == "of" and words[-1].lower in ("some", "many", "most", "all", "several", "one", "each"):
-                words += self._next() + self._take("the")
+                words += self._next() + self._take("the", "it")
+                if words[-1].tag == "it":
+                    return words
             else:
                 return words
 
@@ -189,14 +198,16 @@ class _Parser:
         while True:
             link = self._link()
             tag = self._tag(link)
+            if self._tag(link) == "the" and self._lower(link + 1) == "of" and self._tag(link + 2) == "who":
+                found.append(self._relative(self._next(link), count=3))  # "some of which"
+                continue
             again = tag in ("ing", "part") and any(modifier.kind in ("ing", "part") for modifier in found)
-            if link and (tag not in ("ing", "part", "who", "prep") or not (top or again or tag == "who")):
+            inmost = tag == "who" and self._lower(link) in ("which", "where")
+            if link and (tag not in ("ing", "part", "who", "prep") or not (top or again or inmost)):
                 return found
             if link and self._tag(link - 1) == "and" and tag in ("ing", "part") and not again:
                 return found  # another predicate of the same subject
-            if link and self._tag() == "and" and tag == "prep" and self._starts_clause(link):
-                return found
-            if link and tag == "prep" and self._tag(link - 1) == "," and self._clause_after_lead(link):
+            if link and tag == "prep" and self._clause_after_lead(link):
                 return found
             if tag == "prep":
                 found.append(self._prepositional(self._next(link), single=not in_predicate))
@@ -234,7 +245,10 @@ class _Parser:
             words += self._next()
         modifier = Modifier("prep", link, words)
         if self._tag() in ("the", "noun", "word", "it", "adv"):
-            modifier.nouns = self._nouns(verb_seen=True, single=single and words[-1].lower in PLACES, top=False)
+            place = words[-1].lower in PLACES
+            modifier.nouns = self._nouns(
+                verb_seen=True, single=single and place, top=False, inner=_begin_alike if single else None
+            )
         elif self._tag() == "ing":
             modifier.modifiers = [self._participle([])]
         return modifier
@@ -249,14 +263,19 @@ class _Parser:
         modifier.modifiers = self._modifiers(top=False, in_predicate=False, verb_seen=True)
         return modifier
 
-    def _relative(self, link: list[Token]) -> Modifier:
-        words = self._next()
-        modifier = Modifier("who", link, words)
-        if words[0].lower == "whose" or self._tag() not in ("verb", "aux", "adv"):
+    def _relative(self, link: list[Token], count: int = 1) -> Modifier:
+        pronoun = self._next(count)
+        modifier = Modifier("who", link, pronoun)
+        if pronoun[0].lower == "whose" or self._tag() not in ("verb", "aux", "adv"):
             modifier.clause = self._clause([])
         else:
             clause = Clause([], [], None, [self._predicate([])])
-            while (count := self._link()) and self._tag(count) in ("verb", "aux"):
+            while (count := self._link()) and self._tag(count - 1) == "and" and self._tag(count) in ("verb", "aux"):
                 clause.predicates.append(self._predicate(self._next(count)))
             modifier.clause = clause
         return modifier
+
+
+def _begin_alike(first: Noun, other: Token) -> bool:
+    """Say whether a phrase is of one list with another: "a window with curtains, a rug" has a rug beside the window."""
+    return (first.words[0].tag == "the") == (other.tag == "the")

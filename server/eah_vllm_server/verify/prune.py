@@ -120,15 +120,20 @@ class Pruner:
         for link, item in zip(nouns.links, nouns.items, strict=True):
             if gone and item.words[0].lower in STAND_INS and len(item.words) == 1 and not kept(item):
                 continue
-            left, behind = self._noun(item, shows=shows, alone=len(nouns.items) == 1)
+            last = item is nouns.items[-1]
+            shared = last and bool(items) and not any(map(_place, items[-1].modifiers))
+            left, behind = self._noun(item, shows=shows and not shared, alone=len(nouns.items) == 1 or shared)
             gone = not left
-            loose += behind
+            if shared and behind:  # "two dogs and a cat on the couch"
+                items[-1] = replace(items[-1], modifiers=[*items[-1].modifiers, *behind])
+            else:
+                loose += behind
             items += left
             links += [link, *[[]] * (len(left) - 1)][: len(left)]
         if not items:
             return None, loose
         if len(items) < len(nouns.items) or links[0] is not nouns.links[0]:
-            links = _relink(links, nouns.links)
+            links = _relink(links, nouns.links, long=bool(items[0].modifiers))
             if len(items) == 1:
                 items = [_agree_relative(items[0])]
         return Nouns(items, links), []
@@ -159,8 +164,11 @@ class Pruner:
         holding = [modifier for modifier in noun.modifiers if kept(modifier)]
         if not holding:
             return [], []
-        if shows and len(holding) == 1 and (held := self._held(holding[0])) is not None:
-            return held, []
+        if shows and (held := self._held(holding[0])) is not None:
+            others = [left for modifier in holding[1:] for left in self._modifier(modifier, shows=False)]
+            if all(other.words[-1].lower == "with" and other.link for other in others):
+                held[-1] = replace(held[-1], modifiers=[*held[-1].modifiers, *others])
+                return held, []
         loose = [left for modifier in holding for left in self._modifier(modifier, shows=False)]
         if alone and all(map(_place, loose)):
             return [], loose
@@ -175,6 +183,9 @@ class Pruner:
                 return None
             within = modifier.clause.predicates[0]
         if within.nouns is not None and kept(within.nouns) and not any(map(kept, within.modifiers)):
+            if not any(token.kept for item in within.nouns.items for token in item.words):
+                holding = [m for item in within.nouns.items for m in item.modifiers if kept(m)]
+                return self._held(holding[0]) if len(holding) == 1 else None
             nouns, _ = self._nouns(within.nouns, shows=True)
             return None if nouns is None else _spread(nouns)
         holding = [inner for inner in within.modifiers if kept(inner)]
@@ -263,11 +274,16 @@ def _needs_more(predicate: Predicate) -> bool:
 
 
 def _stands_alone(words: Sequence[Token]) -> bool:
-    word = words[-1].lower
-    stems = {word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ed"), word.removesuffix("ing")}
-    stem = word.removesuffix("ing")
-    stems |= {stem[:-1] if stem[-1:] == stem[-2:-1] else stem, stem + "e", word[:-3] + "y", word[:-4] + "ie"}
-    return bool(stems & NEEDS_NOTHING) or words[-1].tag == "adv"
+    return words[-1].tag == "adv" or bool(_stems(words[-1].lower) & NEEDS_NOTHING)
+
+
+def _stems(word: str) -> set[str]:
+    stems = {word}
+    for ending in ("s", "es", "ed", "d", "ing"):
+        if word.endswith(ending):
+            stem = word.removesuffix(ending)
+            stems |= {stem, stem + "e", stem[:-1] if stem[-1:] == stem[-2:-1] else stem, stem.removesuffix("y") + "ie"}
+    return stems
 
 
 def _spread(nouns: Nouns) -> list[Noun]:
@@ -278,14 +294,14 @@ def _spread(nouns: Nouns) -> list[Noun]:
     ]
 
 
-def _relink(links: list[list[Token]], before: Sequence[list[Token]]) -> list[list[Token]]:
+def _relink(links: list[list[Token]], before: Sequence[list[Token]], long: bool) -> list[list[Token]]:
     """Join the items that are left: the first has nothing before it, the last one has the "and" of the last."""
     left = [[], *links[1:]]
     if len(left) > 1 and left[-1] and not any(token.tag == "and" for token in left[-1]):
         joint = [token for token in before[-1] if token.tag == "and"]
-        comma = [token for token in before[-1] if token.tag == ","] if len(left) > 2 else []
+        comma = [token for token in before[-1] if token.tag == ","] if len(left) > 2 or long else []
         left[-1] = [*comma, *joint] or left[-1]
-    elif len(left) == 2 and len(before) > 2:
+    elif len(left) == 2 and len(before) > 2 and not long:
         left[-1] = [token for token in left[-1] if token.tag != ","] or left[-1]
     return left
 

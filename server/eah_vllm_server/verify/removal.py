@@ -86,7 +86,7 @@ class Removal:
 
     def _finish(self, clauses: list[Clause], tokens: list[Token], leaning: Leaning, mixed: bool) -> Left:
         left = leaning.without_also([token for clause in clauses for token in tokens_of(clause)])
-        if not _is_whole(left):
+        if not _is_whole(left, tokens):
             return Left(None, [], any(token.kept for token in tokens))
         return Left(self._render(left, tokens), left, mixed)
 
@@ -105,11 +105,14 @@ class Removal:
         return text
 
 
-def _is_whole(tokens: Sequence[Token]) -> bool:
-    """Say whether the tokens can stand as a sentence, as far as its first and last words show."""
+def _is_whole(tokens: Sequence[Token], before: Sequence[Token]) -> bool:
+    """Say whether the tokens can stand as a sentence, as far as their first and last words show."""
     if not tokens or any(token.denied for token in tokens):
         return False
     first, last = tokens[0], tokens[-1]
     starts = first.tag in ("the", "word", "noun", "it", "adv", "prep", "ing", "part", "while", "aux", "verb")
-    ends = last.tag in ("word", "noun", "adv", "ing", "part", "verb", "prep", "it")
+    followed = next((b.tag for a, b in pairwise(before) if a.start == last.start), "end")
+    ends = last.tag in ("word", "noun", "adv", "ing", "part", "verb", "it") or (
+        last.tag == "prep" and followed not in ("the", "word", "noun", "it", "who", "ing")
+    )
     return starts and ends and any(token.tag in ("word", "noun", "it") for token in tokens)

@@ -108,10 +108,11 @@ def tag_tokens(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _is_singular(tagged: Sequence[Token]) -> bool:
-    """Say whether a noun phrase that ends here begins with "a"."""
-    for token in reversed(tagged):
-        if token.tag not in ("word", "noun"):
-            return token.lower in ("a", "an")
+    """Say whether a noun phrase that ends here begins with "a", and is not the last one of several."""
+    for i in range(len(tagged) - 1, -1, -1):
+        if tagged[i].tag not in ("word", "noun"):
+            several = i > 0 and tagged[i - 1].tag == "and" and tagged[-1].tag == "noun"
+            return tagged[i].lower in ("a", "an") and not several
     return False
 
 
