@@ -6,7 +6,7 @@ is then taken as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate
 from eah_vllm_server.verify.lexicon import ADJECTIVES, ADVERBS, BE, PLACES
@@ -140,21 +140,23 @@ class _Parser:
         predicate = Predicate(link, verb[:last], verb[last:])
         if self._tag() in ("the", "noun", "word", "it"):
             predicate.nouns = self._nouns(verb_seen=True)
-        predicate.modifiers = self._modifiers(top=True, in_predicate=True, verb_seen=True)
+            predicate.modifiers = self._second_object()
+        predicate.modifiers += self._modifiers(top=True, in_predicate=True, verb_seen=True)
         return predicate
 
     # --- noun phrases
 
-    def _nouns(
-        self,
-        *,
-        verb_seen: bool,
-        single: bool = False,
-        top: bool = True,
-        inner: Callable[[Noun, Token], bool] | None = None,
-    ) -> Nouns:
+    def _nouns(self, *, verb_seen: bool, single: bool = False, top: bool = True, within: str = "") -> Nouns:
+        """Read a list of noun phrases.
+
+        Args:
+            verb_seen: whether "and" with a noun phrase and a verb begins another clause.
+            single: whether to read one only, since the others belong to an outer list.
+            top: whether modifiers after a comma belong to the last one.
+            within: "noun" in a modifier of a noun, "place" in a place of a predicate.
+        """
         both = self._next() if self._lower() in ("both", "either") and self._tag(1) != "noun" else []
-        nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single)], [both])
+        nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single, within=within)], [both])
         while not single:
             count = self._link()
             adverbs = int(count > 0 and self._tag(count) == "adv" and self._tag(count + 1) in ("the", "noun", "word"))
@@ -162,15 +164,15 @@ class _Parser:
                 break
             if verb_seen and self._starts_clause(count):
                 break
-            if inner is not None and not inner(nouns.items[0], self._tokens[self._at + count]):
+            if within == "noun" and not _begin_alike(nouns.items[0], self._tokens[self._at + count]):
                 break
             nouns.links.append(self._next(count + adverbs))
-            nouns.items.append(self._noun(verb_seen=verb_seen, top=top))
+            nouns.items.append(self._noun(verb_seen=verb_seen, top=top, within=within))
         return nouns
 
-    def _noun(self, *, verb_seen: bool, top: bool) -> Noun:
+    def _noun(self, *, verb_seen: bool, top: bool, within: str) -> Noun:
         words = self._head()
-        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen))
+        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen, within=within))
 
     def _head(self) -> list[Token]:
         if self._tag() == "it":
@@ -193,7 +195,7 @@ class _Parser:
 
     # --- modifiers
 
-    def _modifiers(self, *, top: bool, in_predicate: bool, verb_seen: bool) -> list[Modifier]:
+    def _modifiers(self, *, top: bool, in_predicate: bool, verb_seen: bool, within: str = "") -> list[Modifier]:
         found: list[Modifier] = []
         while True:
             link = self._link()
@@ -209,6 +211,8 @@ class _Parser:
                 return found  # another predicate of the same subject
             if link and tag == "prep" and self._clause_after_lead(link):
                 return found
+            if within == "place" and self._lower(link) == "with":
+                return found  # "sits on a bench with a dog": the one who sits has a dog
             if tag == "prep":
                 found.append(self._prepositional(self._next(link), single=not in_predicate))
             elif tag in ("ing", "part"):
@@ -219,7 +223,7 @@ class _Parser:
                 words = self._next()
                 found.append(Modifier(":", [], words, self._nouns(verb_seen=True)))
             elif not link and tag == "(":
-                raise NotRead
+                found.append(self._bracket())
             elif not link and tag == "adv" and self._lower() in ADVERBS and in_predicate:
                 found.append(Modifier("adv", [], self._next()))
             else:
@@ -246,12 +250,21 @@ class _Parser:
         modifier = Modifier("prep", link, words)
         if self._tag() in ("the", "noun", "word", "it", "adv"):
             place = words[-1].lower in PLACES
-            modifier.nouns = self._nouns(
-                verb_seen=True, single=single and place, top=False, inner=_begin_alike if single else None
-            )
+            within = "noun" if single else "place" if place else ""
+            modifier.nouns = self._nouns(verb_seen=True, single=single and place, top=False, within=within)
         elif self._tag() == "ing":
             modifier.modifiers = [self._participle([])]
         return modifier
+
+    def _second_object(self) -> list[Modifier]:
+        """Read the second of two objects: "gives the room a cosy look"."""
+        return [Modifier("object", [], [], self._nouns(verb_seen=True, top=False))] if self._tag() == "the" else []
+
+    def _bracket(self) -> Modifier:
+        words = self._next()
+        while self._tag() not in ("end", ")"):
+            words += self._next()
+        return Modifier("(", [], words + self._take(")"))
 
     def _participle(self, link: list[Token]) -> Modifier:
         kind = self._tag()
@@ -260,7 +273,8 @@ class _Parser:
         modifier = Modifier(kind, link, words)
         if self._tag() in ("the", "noun", "word", "it"):
             modifier.nouns = self._nouns(verb_seen=True, top=False)
-        modifier.modifiers = self._modifiers(top=False, in_predicate=False, verb_seen=True)
+            modifier.modifiers = self._second_object()
+        modifier.modifiers += self._modifiers(top=False, in_predicate=False, verb_seen=True)
         return modifier
 
     def _relative(self, link: list[Token], count: int = 1) -> Modifier:

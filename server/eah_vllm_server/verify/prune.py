@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
-from eah_vllm_server.verify.agreement import agree, is_plural
-from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate, denied, kept, tokens_of
+from eah_vllm_server.verify.agreement import agree, introduce, is_plural
+from eah_vllm_server.verify.grammar import (
+    Clause,
+    Modifier,
+    Noun,
+    Nouns,
+    Predicate,
+    denied,
+    deny,
+    deny_pronouns,
+    kept,
+    tokens_of,
+)
 from eah_vllm_server.verify.lexicon import BE, GROUPS, NEEDS_NOTHING, PLACES, SHOWING, STAND_INS, VERBS
 from eah_vllm_server.verify.tokens import Token
 
@@ -32,9 +44,18 @@ class Pruner:
 
     def sentence(self, clauses: Sequence[Clause]) -> list[Clause]:
         """Return the clauses that are left; the first one has nothing before it."""
-        left = [pruned for clause in clauses if (pruned := self._clause(clause)) is not None]
-        if left and left[0] is not clauses[0]:
-            left[0] = replace(left[0], link=[])
+        left: list[Clause] = []
+        gone = False
+        for clause in clauses:
+            if gone:
+                clause = deny_pronouns(clause)
+            pruned = self._clause(clause)
+            if gone and pruned is not None and not pruned.predicates:
+                self._lose(pruned)  # "..., possibly curious" said something of what is gone
+                pruned = None
+            gone = pruned is None
+            if pruned is not None:
+                left.append(pruned if left else replace(pruned, link=[]))
         return left
 
     def _lose(self, *lost: Noun | Nouns | Modifier | Predicate | Clause | None) -> None:
@@ -56,6 +77,8 @@ class Pruner:
         if subject is None:
             self._lose(clause)
             return None
+        if is_plural(clause.subject) and not is_plural(subject):
+            clause = deny(clause, _each_other(clause))
         shows = _shows(clause)
         there = [token.lower for token in tokens_of(clause.subject)] == ["there"]
         predicates = [self._predicate(predicate, shows, there) for predicate in clause.predicates]
@@ -104,7 +127,8 @@ class Pruner:
             return None
         pruned = replace(predicate, nouns=nouns, modifiers=modifiers)
         if there and predicate.nouns is not None and nouns is not None:
-            pruned = agree([pruned], predicate.nouns, nouns)[0]
+            introduced = introduce(predicate.nouns, nouns)
+            pruned = agree([replace(pruned, nouns=introduced)], predicate.nouns, introduced)[0]
         return pruned
 
     # --- noun phrases
@@ -118,12 +142,13 @@ class Pruner:
         loose: list[Modifier] = []
         gone = False
         for link, item in zip(nouns.links, nouns.items, strict=True):
-            if gone and item.words[0].lower in STAND_INS and len(item.words) == 1 and not kept(item):
+            if gone and all(token.lower in STAND_INS for token in item.words) and not kept(item):
                 continue
             last = item is nouns.items[-1]
-            shared = last and bool(items) and not any(map(_place, items[-1].modifiers))
+            places = all(_place(modifier) for modifier in item.modifiers if kept(modifier))
+            shared = last and bool(items) and places and not any(map(_place, items[-1].modifiers))
             left, behind = self._noun(item, shows=shows and not shared, alone=len(nouns.items) == 1 or shared)
-            gone = not left
+            gone = not left or left[0].words[0] is not item.words[0]
             if shared and behind:  # "two dogs and a cat on the couch"
                 items[-1] = replace(items[-1], modifiers=[*items[-1].modifiers, *behind])
             else:
@@ -141,13 +166,13 @@ class Pruner:
     def _noun(self, noun: Noun, shows: bool, alone: bool) -> tuple[list[Noun], list[Modifier]]:
         if not denied(noun):
             return [noun], []
-        scene = shows and not any(token.kept or token.denied for token in noun.words)
+        scene = shows and not any(token.tag == "noun" for token in noun.words)
         if not any(token.denied for token in noun.words):
             modifiers: list[Modifier] = []
             for modifier in noun.modifiers:
                 left = self._modifier(modifier, shows=scene)
-                if not left and self._is_of(modifier) and not any(token.kept for token in noun.words):
-                    return self._without_head(replace(noun, modifiers=noun.modifiers), shows, alone)
+                if not left and self._is_of(modifier) and not any(token.tag == "noun" for token in noun.words):
+                    return self._without_head(noun, shows, alone)
                 if not left and modifier.kind == ":":
                     return self._without_head(noun, shows, alone)
                 modifiers += left
@@ -155,7 +180,7 @@ class Pruner:
         return self._without_head(noun, shows, alone)
 
     def _is_of(self, modifier: Modifier) -> bool:
-        return modifier.kind == "prep" and modifier.words[-1].lower == "of"
+        return modifier.kind == "prep" and modifier.word == "of"
 
     def _without_head(self, noun: Noun, shows: bool, alone: bool) -> tuple[list[Noun], list[Modifier]]:
         if any(token.kept for token in noun.words):
@@ -166,7 +191,7 @@ class Pruner:
             return [], []
         if shows and (held := self._held(holding[0])) is not None:
             others = [left for modifier in holding[1:] for left in self._modifier(modifier, shows=False)]
-            if all(other.words[-1].lower == "with" and other.link for other in others):
+            if all(other.word == "with" and other.link for other in others):
                 held[-1] = replace(held[-1], modifiers=[*held[-1].modifiers, *others])
                 return held, []
         loose = [left for modifier in holding for left in self._modifier(modifier, shows=False)]
@@ -201,15 +226,18 @@ class Pruner:
             return [modifier]
         if modifier.clause is not None:
             return self._relative(modifier)
+        if modifier.kind == "(":
+            self._lose(modifier)
+            return []
         nouns = None
         if modifier.nouns is not None:
-            holds = modifier.kind == "prep" and modifier.words[-1].lower in ("with", "including", "featuring")
+            holds = modifier.kind == "prep" and modifier.word in ("with", "including", "featuring")
             nouns, loose = self._nouns(modifier.nouns, shows=shows and holds)
             if nouns is None:
                 instead = [_linked(loose[0], modifier), *loose[1:]] if loose else []
                 self._lose(*[] if loose else [modifier.nouns], *modifier.modifiers)
                 return instead
-            if modifier.words[-1].lower == "between" and len(nouns.items) == 1 and not is_plural(nouns):
+            if modifier.word == "between" and len(nouns.items) == 1 and not is_plural(nouns):
                 self._lose(modifier)
                 return []
             if modifier.kind == ":" and nouns is not modifier.nouns:
@@ -238,6 +266,12 @@ class Pruner:
         return [replace(modifier, clause=replace(modifier.clause, predicates=left))]
 
 
+def _each_other(clause: Clause) -> list[int]:
+    tokens = list(tokens_of(clause))
+    pairs = (("each", "other"), ("one", "another"))
+    return [b.start for a, b in pairwise(tokens) if (a.lower, b.lower) in pairs]
+
+
 def _completes(left: Sequence[Modifier], before: Sequence[Modifier]) -> bool:
     """Say whether what is left still stands in the place of what a verb needed."""
     same = bool(left) and [t.lower for t in left[0].words] == [t.lower for t in before[0].words]
@@ -249,12 +283,12 @@ def _linked(modifier: Modifier, instead_of: Modifier) -> Modifier:
 
 
 def _place(modifier: Modifier) -> bool:
-    return modifier.kind == "prep" and modifier.nouns is not None and modifier.words[-1].lower in PLACES
+    return modifier.kind == "prep" and modifier.nouns is not None and modifier.word in PLACES
 
 
 def _shows(clause: Clause) -> bool:
     """Say whether a clause says no more of its objects than that they are there."""
-    names = any(token.kept or token.denied for token in tokens_of(clause.subject))
+    names = any(token.tag == "noun" for token in tokens_of(clause.subject))
     if names or len(clause.predicates) != 1:
         return False
     predicate = clause.predicates[0]

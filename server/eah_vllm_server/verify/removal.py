@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from eah_vllm_server.verify.grammar import Clause, tokens_of
@@ -46,16 +46,25 @@ class Removal:
     def left(self, instead: Mapping[int, str] | None = None) -> list[Left]:
         """Return what becomes of each sentence; `instead` has texts for some, by their index."""
         leaning = Leaning()
+        named: set[str] = set()
         result = []
         for i, sentence in enumerate(self.sentences):
             tokens = leaning.deny_pronouns(tokenize(self._answer, sentence.start, sentence.end, self._marked))
+            # What an earlier sentence names may be lost here.
+            tokens = [replace(token, kept=token.kept and token.object not in named) for token in tokens]
             if instead and i in instead:
                 left = Left(instead[i], [token for token in tokens if not token.denied], False)
             else:
                 left = self._reduce(sentence, tokens, leaning)
-            leaning.note(tokens, left.text is not None, any(token.kept for token in left.tokens))
+            leaning.note(tokens, left.text is not None, left.tokens)
+            named |= {token.object for token in left.tokens if token.object}
             result.append(left)
-        return result
+        return [replace(left, mixed=left.mixed and self._loses(i, named)) for i, left in enumerate(result)]
+
+    def _loses(self, i: int, named: Collection[str]) -> bool:
+        _, mentions = self.sentence(i)
+        gone = {mention.object for mention, is_denied in self._marked if is_denied}
+        return any(mention.object not in gone and mention.object not in named for mention in mentions)
 
     def _reduce(self, sentence: Sentence, tokens: list[Token], leaning: Leaning) -> Left:
         original = self._answer[sentence.start : sentence.end]

@@ -59,6 +59,7 @@ class Token:
         tag: its part in the sentence, see `tag_tokens`.
         denied: whether it names what must go.
         kept: whether it names what must stay.
+        object: the object that it names.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Token:
     tag: str = "word"
     denied: bool = False
     kept: bool = False
+    object: str = ""
 
     @property
     def lower(self) -> str:
@@ -80,7 +82,7 @@ def tokenize(answer: str, start: int, end: int, mentions: Sequence[tuple[Mention
     for mention, denied in mentions:
         if start <= mention.start and mention.end <= end:
             tokens += _plain(answer, at, mention.start)
-            tokens.append(Token(mention.text, mention.start, mention.end, "noun", denied, not denied))
+            tokens.append(Token(mention.text, mention.start, mention.end, "noun", denied, not denied, mention.object))
             at = mention.end
     return tag_tokens([*tokens, *_plain(answer, at, end)])
 
