@@ -58,7 +58,7 @@ class Leaning:
 
     def without_also(self, tokens: Sequence[Token]) -> list[Token]:
         """Return the tokens without "also" where nothing is left to add to; "another" is then "a"."""
-        seen = self.something_left
+        seen = named = self.something_left
         names = set(self._names)
         result = []
         for i, token in enumerate(tokens):
@@ -68,7 +68,8 @@ class Leaning:
                 noun = next((t for t in tokens[i + 1 :] if t.tag == "noun"), None)
                 if noun is not None and noun.object and noun.object not in names:
                     token = replace(token, text="an" if tokens[i + 1].lower[0] in "aeiou" else "a")
-            seen = seen or token.tag == "noun"
+            named = named or token.tag == "noun"
+            seen = seen or (named and token.tag in ("and", "while", ";"))
             names.add(token.object)
             result.append(token)
         return result

@@ -12,6 +12,10 @@ from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predic
 from eah_vllm_server.verify.lexicon import ADJECTIVES, ADVERBS, BE, PLACES
 from eah_vllm_server.verify.tokens import Token
 
+MOST_TOKENS = 120
+MOST_NOUNS = 2_000
+"""Noun phrases read for one sentence, the same one counted each time; a longer or more tangled sentence is not read."""
+
 
 class NotRead(Exception):
     """The sentence has a shape that the grammar does not know."""
@@ -23,6 +27,8 @@ def parse(tokens: Sequence[Token]) -> list[Clause]:
     Raises:
         NotRead: the sentence does not fit the grammar.
     """
+    if not 0 < len(tokens) <= MOST_TOKENS:
+        raise NotRead
     return _Parser(tokens).sentence()
 
 
@@ -31,6 +37,7 @@ class _Parser:
         self._tokens = list(tokens)
         self._at = 0
         self._clause_at: dict[int, bool] = {}
+        self._read = 0
 
     # --- looking
 
@@ -153,7 +160,7 @@ class _Parser:
             verb_seen: whether "and" with a noun phrase and a verb begins another clause.
             single: whether to read one only, since the others belong to an outer list.
             top: whether modifiers after a comma belong to the last one.
-            within: "noun" in a modifier of a noun, "place" in a place of a predicate.
+            within: "noun" in a modifier of something named, "place" in a place of a predicate.
         """
         both = self._next() if self._lower() in ("both", "either") and self._tag(1) != "noun" else []
         nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single, within=within)], [both])
@@ -171,8 +178,11 @@ class _Parser:
         return nouns
 
     def _noun(self, *, verb_seen: bool, top: bool, within: str) -> Noun:
+        self._read += 1
+        if self._read > MOST_NOUNS:
+            raise NotRead
         words = self._head()
-        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen, within=within))
+        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen, within=within, of=words))
 
     def _head(self) -> list[Token]:
         if self._tag() == "it":
@@ -195,7 +205,9 @@ class _Parser:
 
     # --- modifiers
 
-    def _modifiers(self, *, top: bool, in_predicate: bool, verb_seen: bool, within: str = "") -> list[Modifier]:
+    def _modifiers(
+        self, *, top: bool, in_predicate: bool, verb_seen: bool, within: str = "", of: Sequence[Token] = ()
+    ) -> list[Modifier]:
         found: list[Modifier] = []
         while True:
             link = self._link()
@@ -214,7 +226,7 @@ class _Parser:
             if within == "place" and self._lower(link) == "with":
                 return found  # "sits on a bench with a dog": the one who sits has a dog
             if tag == "prep":
-                found.append(self._prepositional(self._next(link), single=not in_predicate))
+                found.append(self._prepositional(self._next(link), single=not in_predicate, of=of))
             elif tag in ("ing", "part"):
                 found.append(self._participle(self._next(link)))
             elif tag == "who":
@@ -243,14 +255,15 @@ class _Parser:
         self._at = before
         return result
 
-    def _prepositional(self, link: list[Token], single: bool = False) -> Modifier:
+    def _prepositional(self, link: list[Token], single: bool = False, of: Sequence[Token] = ()) -> Modifier:
         words = self._take("adv") + self._next()
         if self._tag() == "prep":  # "from behind the car"
             words += self._next()
         modifier = Modifier("prep", link, words)
         if self._tag() in ("the", "noun", "word", "it", "adv"):
             place = words[-1].lower in PLACES
-            within = "noun" if single else "place" if place else ""
+            thing = any(token.tag == "noun" for token in of)
+            within = "noun" if thing else "place" if place and not single else ""
             modifier.nouns = self._nouns(verb_seen=True, single=single and place, top=False, within=within)
         elif self._tag() == "ing":
             modifier.modifiers = [self._participle([])]
