@@ -38,10 +38,15 @@ class Asked:
     """The reason why the request cannot have EAH; None when it can."""
 
 
-def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
-    """Resolve the model alias and `eah`, and write the engine's options into `request.vllm_xargs`.
+def to_engine_request(request: EAHRequest, by_alias: bool, model: ServedModel) -> Asked | None:
+    """Read `eah`, and write the engine's options into `request.vllm_xargs`.
 
     An explicit `eah: false` wins over the alias.
+
+    Args:
+        request: the request; its `model` is a name that vLLM knows.
+        by_alias: whether the name that the client sent switches EAH on.
+        model: the served model.
 
     Raises:
         OptionError: an option that is impossible for this model, or cannot be combined with another field.
@@ -50,7 +55,7 @@ def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
     flat = [name for name in xargs if name == WIRE_NAME or name.startswith(WIRE_PREFIX)]
     if flat and request.eah is not None:
         raise OptionError("vllm_xargs", f"holds {flat[0]} beside the field `eah`; send one of them")
-    options = _options(request, xargs, model.names)
+    options = _options(request, xargs, by_alias)
     if options is None:
         return None
     if model.refusal is not None:
@@ -64,8 +69,7 @@ def to_engine_request(request: EAHRequest, model: ServedModel) -> Asked | None:
     return Asked(tag, None)
 
 
-def _options(request: EAHRequest, xargs: Mapping[str, object], names: ModelNames) -> EAHOptions | None:
-    request.model, by_alias = names.resolve(request.model)
+def _options(request: EAHRequest, xargs: Mapping[str, object], by_alias: bool) -> EAHOptions | None:
     if isinstance(request.eah, EAHOptions):
         return request.eah
     if request.eah is not None:

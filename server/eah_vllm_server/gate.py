@@ -63,6 +63,19 @@ class Gate:
         if not self.under_way:
             self._empty.set()
 
+    def borrow(self, wanted: int) -> int:
+        """Take free places for requests that the server makes itself for one under way, and return how many.
+
+        Such a request may always use the place of the one that it is made for; so it never waits for others to leave.
+        """
+        free = wanted if self.limit is None else max(0, min(wanted, self.limit - self.under_way))
+        self.under_way += free
+        return free
+
+    def give_back(self, places: int) -> None:
+        """Return borrowed places."""
+        self.under_way -= places
+
     async def wait_until_empty(self) -> None:
         """Return when no request is under way."""
         await self._empty.wait()

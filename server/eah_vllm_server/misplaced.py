@@ -1,13 +1,15 @@
-"""Refuses requests that name EAH in places where nothing reads it.
+"""Refuses requests that name EAH or a check in places where nothing reads it.
 
-vLLM ignores fields that it does not know, so a request that asks for EAH in the wrong place would be answered without
-EAH and without a word about it. Every route of ours refuses it instead and says where the name belongs.
+vLLM ignores fields that it does not know, so a request that asks for EAH or for a check in the wrong place would be
+answered without it and without a word about it. Every route of ours refuses it instead and says where the name belongs.
 """
 
 from typing import Any
 
 from eah_vllm.options import WIRE_NAME, WIRE_PREFIX, OptionError, shown
-from eah_vllm_server.refusal import refusal
+from eah_vllm_server.refusal import refusal, verify_refusal
+from eah_vllm_server.verify.options import FIELD as VERIFY
+from eah_vllm_server.verify.options import VerifyOptions
 
 XARGS = "vllm_xargs"
 EXTRA_BODY = "extra_body"
@@ -19,11 +21,15 @@ NOT_SCANNED = frozenset({
 """Fields with text for the model or with a user's own schemas, in which these names may mean anything."""
 
 
+CHECK_NAMES = frozenset({VERIFY, *(f"{VERIFY}_{option}" for option in VerifyOptions.model_fields)})
+
+
 def refuse_misplaced(fields: Any) -> Any:
-    """Refuse a body, not yet validated, that names EAH where nothing reads it; return any other body unchanged."""
+    """Refuse a body, not yet validated, that names EAH or a check where nothing reads it; return any other one."""
     if isinstance(fields, dict):
         for path in _misplaced(fields):
-            raise refusal(OptionError(_spelled(path), _advice(path)))
+            error = OptionError(_spelled(path), _advice(path))
+            raise verify_refusal(error) if _is_check(path[-1]) else refusal(error)
     return fields
 
 
@@ -35,18 +41,23 @@ def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
         above, inside = unseen.pop()
         for name, value in inside.items():
             path = (*above, name)
-            if not above and name in (WIRE_NAME, XARGS):
+            if not above and name in (WIRE_NAME, VERIFY):
                 continue  # this name is in its place; whoever reads it checks it
-            if _is_ours(name) or (name == XARGS and EXTRA_BODY in above):
+            in_xargs = above == (XARGS,)  # EAH's options may be here, and whoever reads them checks them
+            if _is_check(name) or (_is_eah(name) and not in_xargs) or (name == XARGS and EXTRA_BODY in above):
                 found.append(path)
-            elif isinstance(value, dict) and name not in NOT_SCANNED:
+            elif isinstance(value, dict) and name not in NOT_SCANNED and not in_xargs:
                 unseen.append((path, value))
     return found
 
 
-def _is_ours(name: str) -> bool:
+def _is_eah(name: str) -> bool:
     lowered = name.lower()
     return lowered == WIRE_NAME or lowered.startswith(WIRE_PREFIX)
+
+
+def _is_check(name: str) -> bool:
+    return name.lower() in CHECK_NAMES
 
 
 def _spelled(path: tuple[str, ...]) -> str:
@@ -59,6 +70,11 @@ def _advice(path: tuple[str, ...]) -> str:
         return (
             f"{EXTRA_BODY} is an argument of the openai client and no field of the request; put what it holds at the "
             "top level of the body"
+        )
+    if _is_check(path[-1]):
+        return (
+            f"a check is not asked for here; send the field {VERIFY} at the top level of the body: true, false or an "
+            f'object of options, as in "{VERIFY}": {{"action": "report"}}'
         )
     return (
         f"EAH is not read here; send the field {WIRE_NAME} at the top level of the body: true, false or an object of "

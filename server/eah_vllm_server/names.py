@@ -1,7 +1,9 @@
-"""Names of models: the names that are served, and for each of them an alias that switches EAH on."""
+"""Names of models: the names that are served, and for each of them aliases that switch something on."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 from fastapi.responses import JSONResponse, Response
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
@@ -10,7 +12,19 @@ from vllm.entrypoints.serve.engine.protocol import ModelCard
 from eah_vllm.options import shown
 from eah_vllm_server.reply import with_body
 
-ALIAS_SUFFIX = ":eah"
+MODES = {"eah": "EAH", "verify": "verify"}
+"""What an alias can switch on, by its word in the alias: how a message calls it. A new mode is a new line here."""
+SEPARATOR, JOINT = ":", "+"
+
+
+def suffixes() -> list[tuple[str, ...]]:
+    """Return the sets of modes that an alias can switch on, smaller ones first, each in the order of `MODES`."""
+    return [modes for size in range(1, len(MODES) + 1) for modes in combinations(MODES, size)]
+
+
+def alias(name: str, modes: Iterable[str]) -> str:
+    """Return the alias of a name that switches these modes on."""
+    return name + SEPARATOR + JOINT.join(modes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +42,30 @@ class ModelNames:
         return [*self.base(), *self.serving.lora_requests]
 
     def aliases(self) -> list[str]:
-        """The alias of each name, except an alias that is itself a served name."""
-        exact = dict.fromkeys(self.exact())
-        return [name + ALIAS_SUFFIX for name in exact if name + ALIAS_SUFFIX not in exact]
+        """The aliases of each name, except an alias that is itself a served name."""
+        return [name for modes in suffixes() for name, _ in self._aliases(modes)]
 
-    def resolve(self, asked: str | None) -> tuple[str | None, bool]:
-        """Return the name that vLLM knows, and whether `asked` is an alias of it; a served name is never an alias."""
-        if asked is None or not asked.endswith(ALIAS_SUFFIX) or asked in self.exact():
-            return asked, False
-        return asked.removesuffix(ALIAS_SUFFIX), True
+    def _aliases(self, modes: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Return the aliases that switch these modes on, each with the name that it stands for."""
+        exact = dict.fromkeys(self.exact())
+        found = [(alias(name, modes), name) for name in exact]
+        return [(name, of) for name, of in found if name not in exact]
+
+    def resolve(self, asked: str | None) -> tuple[str | None, frozenset[str]]:
+        """Return the name that vLLM knows, and the modes that `asked` switches on; a served name is never an alias."""
+        if asked is None or asked in self.exact():
+            return asked, frozenset()
+        name, _, suffix = asked.rpartition(SEPARATOR)
+        words = suffix.split(JOINT)
+        if not name or not set(words) <= MODES.keys() or len(set(words)) != len(words):
+            return asked, frozenset()
+        return name, frozenset(words)
 
     def cards(self, listed: list[ModelCard]) -> list[ModelCard]:
         """Return the cards of `/v1/models`: those that vLLM lists, and one for each alias."""
         cards = {card.id: card for card in listed}
-        aliases = [name for name in self.aliases() if name.removesuffix(ALIAS_SUFFIX) in cards]
-        return listed + [cards[name.removesuffix(ALIAS_SUFFIX)].model_copy(update={"id": name}) for name in aliases]
+        aliases = [(name, of) for modes in suffixes() for name, of in self._aliases(modes) if of in cards]
+        return listed + [cards[of].model_copy(update={"id": name}) for name, of in aliases]
 
     def explain(self, response: Response, asked: str | None) -> Response:
         """Return the same response, but let a 404 for an unknown name say which names and aliases there are."""
@@ -53,17 +76,18 @@ class ModelNames:
         if not isinstance(error, dict) or error.get("param") != "model":
             return response
         message = f"The model {shown(asked)} does not exist. Valid names: {', '.join(self.base())}"
-        message += f"; with EAH on: {', '.join(name for name in self.aliases() if self._is_base(name))}."
+        for modes in suffixes():
+            aliases = [name for name, of in self._aliases(modes) if of in self.base()]
+            message += f"; with {' and '.join(MODES[mode] for mode in modes)} on: {', '.join(aliases)}"
         meant = self._meant(asked)
-        error["message"] = message + (f" Did you mean {' or '.join(meant)}?" if meant else "")
+        error["message"] = message + "." + (f" Did you mean {' or '.join(meant)}?" if meant else "")
         return with_body(response, body)
-
-    def _is_base(self, alias: str) -> bool:
-        return alias.removesuffix(ALIAS_SUFFIX) in self.base()
 
     def _meant(self, asked: str) -> list[str]:
         """Return the names that differ from `asked` only in case or in the suffix."""
         name = asked.casefold()
-        stem = name.rpartition(":")[0]
-        alike = {name, stem, stem + ALIAS_SUFFIX}
+        stem, _, suffix = name.rpartition(SEPARATOR)
+        # Somebody who wrote an unknown suffix may have meant any known one of them.
+        words = [mode for mode in MODES if mode in suffix.split(JOINT)] or list(MODES)[:1]
+        alike = {name, stem, alias(stem, words)}
         return [known for known in self.exact() + self.aliases() if known.casefold() in alike]

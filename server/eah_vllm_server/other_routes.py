@@ -1,9 +1,9 @@
-"""Routes of vLLM that take no EAH: they refuse `eah` instead of ignoring it as an unknown field."""
+"""Routes of vLLM that take no EAH and no check: they refuse `eah` and `verify` instead of ignoring them."""
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, ValidationInfo, model_validator
 from vllm.entrypoints.anthropic.api_router import count_tokens
 from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest
 from vllm.entrypoints.openai.chat_completion.api_router import create_batch_chat_completion
@@ -18,10 +18,11 @@ from eah_vllm_server.misplaced import refuse_misplaced
 router = APIRouter()
 
 
-def _refuse(value: Any) -> None:
+def _refuse(value: Any, info: ValidationInfo) -> None:
     if value not in (None, False):
+        name = info.field_name
         raise VLLMValidationError(
-            "eah: this route takes no eah; use chat completions, responses or messages", parameter="eah"
+            f"{name}: this route takes no {name}; use chat completions, responses or messages", parameter=name
         )
 
 
@@ -36,9 +37,10 @@ class CheckedCountTokensRequest(AnthropicCountTokensRequest):
 
 
 class NoEAHBatchRequest(BatchChatCompletionRequest):
-    """Body of `POST /v1/chat/completions/batch`; it has no field `eah`."""
+    """Body of `POST /v1/chat/completions/batch`; it has no field `eah` and none for a check."""
 
     eah: RefusedField = None
+    verify: RefusedField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
@@ -52,5 +54,5 @@ async def count_tokens_of_messages(request: CheckedCountTokensRequest, raw_reque
 
 @router.post("/v1/chat/completions/batch", dependencies=[Depends(validate_json_request)])
 async def batch(request: NoEAHBatchRequest, raw_request: Request) -> Any:
-    """Answer several chats in one request; EAH is not offered here."""
+    """Answer several chats in one request; EAH and checks are not offered here."""
     return await create_batch_chat_completion(request, raw_request)

@@ -32,6 +32,7 @@ class EAHEndpointPlugin:
         from eah_vllm_server.gate import Gate, GateMiddleware
         from eah_vllm_server.hardening.edge.slow_clients import SlowClientsMiddleware
         from eah_vllm_server.hardening.limits import read_limits
+        from eah_vllm_server.hardening.media.connector import keep_media
         from eah_vllm_server.hardening.protect import protect
 
         app.include_router(routes.router)
@@ -46,6 +47,7 @@ class EAHEndpointPlugin:
             protect(app, limits)
         else:
             logger.warning("EAH: eah_http.hardening is false: clients are limited as by vLLM alone.")
+        keep_media()
 
     async def init_state(self, engine_client: "EngineClient | None", state: State, args: Namespace) -> None:
         """Prepare what the routes need of the engine; vLLM calls this once the engine is up."""
@@ -59,6 +61,10 @@ class EAHEndpointPlugin:
         from eah_vllm_server.names import ModelNames
         from eah_vllm_server.processor_cache import send_pictures_each_time
         from eah_vllm_server.state import EAHState, served_model
+        from eah_vllm_server.verify.ask import Engine
+        from eah_vllm_server.verify.metrics import verify_metrics
+        from eah_vllm_server.verify.options import server_defaults
+        from eah_vllm_server.verify.prepare import Verifier
 
         if not isinstance(engine_client, AsyncLLM):
             raise RuntimeError("eah: the endpoint plugin needs vLLM's AsyncLLM engine")
@@ -72,8 +78,15 @@ class EAHEndpointPlugin:
             model=served_model(vllm_config, ModelNames(state.openai_serving_models)),
             collector=collector,
             engine=engine_facts(vllm_config),
+            verifier=Verifier(
+                engine=Engine(engine_client, state.online_renderer),
+                models=state.openai_serving_models,
+                gate=state.gate,
+                defaults=server_defaults(args.additional_config or {}, vllm_config.model_config.model),
+            ),
             runner="V2" if vllm_config.use_v2_model_runner else "V1",
         )
+        verify_metrics()  # so that `/metrics` shows the histogram before the first check
         if state.eah.model.refusal is None:
             await collector.check_identity(identity(vllm_config))
             state.eah.counting = asyncio.create_task(collector.keep_counting())

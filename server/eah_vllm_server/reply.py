@@ -1,7 +1,7 @@
-"""Adds a report to vLLM's reply: to the JSON object, or to the last chunk of a stream."""
+"""Adds reports to vLLM's reply: to the JSON object, or to the last chunk of a stream."""
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi.responses import JSONResponse, Response, StreamingResponse
@@ -39,25 +39,45 @@ def with_body(response: Response, body: dict[str, Any]) -> Response:
 
 async def add_report(response: Response, fetch: FetchReportIfAny, abandon: Callable[[], None]) -> Response:
     """Return the response with `eah` in it; call `abandon` if no client gets the report: an error, a broken stream."""
+
+    async def fetch_data() -> dict[str, Any] | None:
+        report = await fetch()
+        return None if report is None else report.to_dict()
+
     if isinstance(response, StreamingResponse):
-        response.body_iterator = _add_to_stream(response.body_iterator, fetch, abandon)
+        response.body_iterator = add_to_stream(response.body_iterator, "eah", fetch_data, abandon)
         return response
     if response.status_code >= 400:
         abandon()
         return response
-    report = await fetch()
+    report = await fetch_data()
     if report is None:
         return response
-    return with_body(response, json.loads(bytes(response.body)) | {"eah": report.to_dict()})
+    return with_body(response, json.loads(bytes(response.body)) | {"eah": report})
 
 
-async def _add_to_stream(
-    events: AsyncIterable[Any], fetch: FetchReportIfAny, abandon: Callable[[], None]
+def _nothing(*_: Any) -> None:
+    """Do nothing, where nobody looks on and nobody waits."""
+
+
+async def add_to_stream(
+    events: AsyncIterable[Any],
+    name: str,
+    fetch: Callable[[], Awaitable[dict[str, Any] | None]],
+    abandon: Callable[[], None] = _nothing,
+    see: Callable[[Mapping[str, Any]], None] = _nothing,
 ) -> AsyncIterator[str]:
-    """Add the report to the last event of a stream; only events that may be the last are held back, so no token waits.
+    """Add a field to the last event of a stream; only events that may be the last are held back, so no token waits.
 
     In `/v1/messages` the report goes into `message_delta`, the one event after the last token that describes the whole
     message: Anthropic's client library rebuilds the `message_stop` that follows, and would lose the report.
+
+    Args:
+        events: the events of the stream.
+        name: name of the field.
+        fetch: reads the field's value once the answer is whole; None leaves the field out.
+        abandon: called where nobody gets the value: an error, a broken stream.
+        see: called with each event before it is handed on.
     """
     held: str | None = None
     fetched = False
@@ -68,24 +88,26 @@ async def _add_to_stream(
             if data is None and not event.startswith("data: [DONE]"):  # a comment that keeps the connection alive
                 yield event
                 continue
+            if data is not None:
+                see(data)
             if held is not None and data is not None:
                 yield held
                 held = None
             if data is not None and data.get("type") == "message_delta" and not fetched:
                 fetched = True
-                yield _with_report(event, await fetch())
+                yield _with_field(event, name, await fetch())
                 continue
             if data is not None and _may_be_last(data):
                 held = event
                 continue
             if held is not None:
                 fetched = True
-                yield _with_report(held, await fetch())
+                yield _with_field(held, name, await fetch())
                 held = None
             yield event
         if held is not None:
             fetched = True
-            yield _with_report(held, await fetch())
+            yield _with_field(held, name, await fetch())
     finally:
         if not fetched:  # the client went away or the stream failed; this task is being cancelled and cannot wait
             abandon()
@@ -105,12 +127,12 @@ def _may_be_last(data: dict[str, Any]) -> bool:
     return data.get("type") in ("response.completed", "response.incomplete", "response.failed")
 
 
-def _with_report(event: str, report: EAHReport | None) -> str:
-    if report is None:
+def _with_field(event: str, name: str, value: dict[str, Any] | None) -> str:
+    if value is None:
         return event
     data = _data(event) or {}
-    data["eah"] = report.to_dict()
+    data[name] = value
     if isinstance(data.get("response"), dict):
-        data["response"]["eah"] = data["eah"]
+        data["response"][name] = value
     head = "".join(line + "\n" for line in event.splitlines() if line.startswith("event:"))
     return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -17,8 +17,9 @@ from eah_vllm.report import EAHReport
 from eah_vllm_server.background import is_answered
 from eah_vllm_server.capabilities import capabilities
 from eah_vllm_server.engine_request import Asked, to_engine_request
+from eah_vllm_server.hardening.media.kept import keeping
 from eah_vllm_server.metrics import metrics
-from eah_vllm_server.refusal import refusal
+from eah_vllm_server.refusal import refusal, verify_refusal
 from eah_vllm_server.reply import FetchReport, add_report, when_over
 from eah_vllm_server.schemas import (
     EAHChatCompletionRequest,
@@ -28,27 +29,42 @@ from eah_vllm_server.schemas import (
     EAHResponsesRequest,
 )
 from eah_vllm_server.state import EAHState
+from eah_vllm_server.verify.best_of import answer_all, copies
+from eah_vllm_server.verify.reply import with_check
 
 router = APIRouter()
 CoreRoute = Callable[[Any, Request], Awaitable[Response | None]]
 
 
 async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRoute) -> Response | None:
-    """Translate the request, let vLLM answer it, and add the report that was asked for."""
+    """Translate the request, let vLLM answer it, and add the reports that were asked for."""
     state: EAHState = raw_request.app.state.eah
     model = request.model
+    request.model, modes = state.model.names.resolve(model)
     try:
-        asked = to_engine_request(request, state.model)
+        check = state.verifier.prepare(request, "verify" in modes)
+    except OptionError as error:
+        raise verify_refusal(error) from error
+    requests = [request] if check is None else copies(request, check.answers)
+    try:
+        asked = [to_engine_request(one, "eah" in modes, state.model) for one in requests]
     except OptionError as error:
         raise refusal(error) from error
-    if asked is None:
-        response = await core_route(request, raw_request)
+    serving = [partial(_serve_eah, *both, raw_request, core_route) for both in zip(asked, requests, strict=True)]
+    if check is None:
+        response = await serving[0]()
     else:
-        response = await _serve_eah(asked, request, raw_request, core_route)
+        with keeping(check.calls.kept):
+            replies = await answer_all(state.verifier.gate, serving)
+            response = await with_check(replies, check, raw_request) if isinstance(replies, list) else replies
     return None if response is None else state.model.names.explain(response, model)
 
 
-async def _serve_eah(asked: Asked, request: EAHRequest, raw_request: Request, core_route: CoreRoute) -> Response | None:
+async def _serve_eah(
+    asked: Asked | None, request: EAHRequest, raw_request: Request, core_route: CoreRoute
+) -> Response | None:
+    if asked is None:
+        return await core_route(request, raw_request)
     state: EAHState = raw_request.app.state.eah
     collector, tag = state.collector, asked.report_tag
     fetch: FetchReport | None
@@ -90,25 +106,25 @@ def _nothing() -> None:
 
 @router.post("/v1/chat/completions", dependencies=[Depends(validate_json_request)])
 async def chat_completions(request: EAHChatCompletionRequest, raw_request: Request) -> Any:
-    """Answer a chat; the field `eah` switches EAH on."""
+    """Answer a chat; the field `eah` switches EAH on, and `verify` has the answer checked."""
     return await _serve(request, raw_request, create_chat_completion)
 
 
 @router.post("/v1/completions", dependencies=[Depends(validate_json_request)])
 async def completions(request: EAHCompletionRequest, raw_request: Request) -> Any:
-    """Complete a prompt of text, without EAH: the alias answers as the plain model does, and `eah` is refused."""
+    """Complete a prompt of text: an alias answers as the plain model does; `eah` and `verify` are refused."""
     return await _serve(request, raw_request, create_completion)
 
 
 @router.post("/v1/responses", dependencies=[Depends(validate_json_request)])
 async def responses(request: EAHResponsesRequest, raw_request: Request) -> Any:
-    """Create a response in OpenAI's Responses API; the field `eah` switches EAH on."""
+    """Create a response in OpenAI's Responses API; `eah` switches EAH on, and `verify` has the answer checked."""
     return await _serve(request, raw_request, create_responses)
 
 
 @router.post("/v1/messages", dependencies=[Depends(validate_json_request)])
 async def messages(request: EAHMessagesRequest, raw_request: Request) -> Any:
-    """Answer Anthropic-style messages; the field `eah` switches EAH on."""
+    """Answer Anthropic-style messages; the field `eah` switches EAH on, and `verify` has the answer checked."""
     return await _serve(request, raw_request, create_messages)
 
 
@@ -127,7 +143,7 @@ async def stored_response(
 
 @router.get("/v1/models")
 async def models(raw_request: Request) -> Any:
-    """List the models, and for each name an alias that switches EAH on."""
+    """List the models, and for each name the aliases that switch EAH or a check on."""
     listed = await raw_request.app.state.openai_serving_models.show_available_models()
     cards = raw_request.app.state.eah.model.names.cards(listed.data)
     return JSONResponse(listed.model_copy(update={"data": cards}).model_dump())

@@ -1,8 +1,8 @@
-"""vLLM's request models with the typed field `eah`."""
+"""vLLM's request models with the typed fields `eah` and `verify`."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from vllm.entrypoints.anthropic.protocol import AnthropicMessagesRequest
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
@@ -13,7 +13,9 @@ from eah_vllm.options import EAHOptions, OptionError, parse_options, shown
 from eah_vllm_server.hardening.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
-from eah_vllm_server.refusal import refusal
+from eah_vllm_server.refusal import refusal, verify_refusal
+from eah_vllm_server.verify.options import FIELD as VERIFY
+from eah_vllm_server.verify.options import VerifyOptions, parse_verify
 
 
 def _read(value: Any) -> bool | EAHOptions | None:
@@ -53,17 +55,39 @@ EAHField = Annotated[
 ]
 
 
-def _refuse_for_text(value: Any) -> Any:
+def _read_verify(value: Any) -> bool | VerifyOptions | None:
+    if value is None or isinstance(value, bool | VerifyOptions):
+        return value
+    try:
+        return parse_verify(value)
+    except OptionError as error:
+        raise verify_refusal(error) from error
+
+
+VerifyField = Annotated[
+    bool | VerifyOptions | None,
+    BeforeValidator(_read_verify),
+    Field(description="ask the model about each object that its answer names, with these options or the server's"),
+]
+
+
+def _refuse_for_text(value: Any, info: ValidationInfo) -> Any:
     if value is None or value is False:
         return value
-    refused = "this route takes no eah, since its prompts carry no image; use chat completions, responses or messages"
-    raise refusal(OptionError("eah", refused))
+    name = str(info.field_name)
+    refused = "its prompts carry no image; use chat completions, responses or messages"
+    error = OptionError(name, f"this route takes no {name}, since {refused}")
+    raise verify_refusal(error) if name == VERIFY else refusal(error)
+
+
+RefusedForText = Annotated[Literal[False] | None, BeforeValidator(_refuse_for_text)]
 
 
 class EAHChatCompletionRequest(ChatCompletionRequest):
     """Body of `POST /v1/chat/completions`."""
 
     eah: EAHField = None
+    verify: VerifyField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
@@ -73,7 +97,8 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
 class EAHCompletionRequest(CompletionRequest):
     """Body of `POST /v1/completions`, whose prompts are texts or token ids."""
 
-    eah: Annotated[Literal[False] | None, BeforeValidator(_refuse_for_text)] = None
+    eah: RefusedForText = None
+    verify: RefusedForText = None
 
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
@@ -83,6 +108,7 @@ class EAHResponsesRequest(ResponsesRequest):
     """Body of `POST /v1/responses`."""
 
     eah: EAHField = None
+    verify: VerifyField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
@@ -93,6 +119,7 @@ class EAHMessagesRequest(AnthropicMessagesRequest):
     """Body of `POST /v1/messages`, Anthropic's form of a chat."""
 
     eah: EAHField = None
+    verify: VerifyField = None
 
     _check_blocks = model_validator(mode="before")(check_blocks)
     _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)

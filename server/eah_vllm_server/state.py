@@ -15,6 +15,7 @@ from eah_vllm_server.background import BackgroundReports
 from eah_vllm_server.collector import ReportCollector
 from eah_vllm_server.engine_request import ServedModel
 from eah_vllm_server.names import ModelNames
+from eah_vllm_server.verify.prepare import Verifier
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class EAHState:
     """EAH settings of the engine, and what limits EAH there."""
     runner: str
     """Model runner of the engine, "V1" or "V2"."""
+    verifier: Verifier
     background: BackgroundReports = field(default_factory=BackgroundReports)
     counting: asyncio.Task[None] | None = None
 

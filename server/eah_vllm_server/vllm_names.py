@@ -207,6 +207,42 @@ PARTS = (  # content_parts.py, checked_renderer.py, anthropic_blocks.py in harde
     Name("vllm.entrypoints.anthropic.protocol", "AnthropicCountTokensRequest", "blocks of messages"),
 )
 
+CHECKS = (  # verify/, hardening/media/kept.py
+    Name("vllm.utils.registry", "ExtensionManager", "the pictures that were captioned", fields="name2class"),
+    Name("vllm.renderers.base", "BaseRenderer.render_chat_async", "questions",
+         calls="conversations, chat_params, tok_params, prompt_extras="),
+    Name("vllm.renderers.base", "BaseRenderer._apply_prompt_extras", "questions stay in their tenant's cache"),
+    Name("vllm.renderers.base", "BaseRenderer.get_tokenizer", "the tokens of yes and no", calls=""),
+    Name("vllm.renderers.online_renderer", "OnlineRenderer", "questions",
+         fields="model_config chat_template chat_template_content_format default_chat_template_kwargs"),
+    Name("vllm.renderers.online_renderer", "OnlineRenderer.preprocess_chat", "questions",
+         reads="prompt_extras mm_processor_kwargs cache_salt tokenize"),
+    Name("vllm.renderers.params", "ChatParams", "questions",
+         fields="chat_template chat_template_content_format chat_template_kwargs media_io_kwargs mm_processor_kwargs"),
+    Name("vllm.renderers.params", "TokenizeParams", "questions",
+         fields="max_total_tokens add_special_tokens"),
+    Name("vllm.v1.engine.async_llm", "AsyncLLM.generate", "questions",
+         calls="prompt, sampling_params, request_id, lora_request=, priority=, reasoning_ended="),
+    Name("vllm.sampling_params", "SamplingParams", "questions",
+         fields="temperature output_kind max_tokens logprobs allowed_token_ids detokenize structured_outputs"),
+    Name("vllm.sampling_params", "RequestOutputKind", "questions", fields="FINAL_ONLY"),
+    Name("vllm.sampling_params", "StructuredOutputsParams", "the model lists objects", fields="json"),
+    Name("vllm.inputs", "EngineInput", "questions"),
+    Name("vllm.lora.request", "LoRARequest", "the adapter that answered is asked"),
+    Name("vllm.outputs", "RequestOutput", "what a question costs", fields="prompt_token_ids num_cached_tokens outputs"),
+    Name("vllm.outputs", "CompletionOutput", "P(yes)", fields="text token_ids logprobs"),
+    Name("vllm.logprobs", "Logprob", "P(yes)", fields="logprob rank"),
+    Name("vllm.config", "ModelConfig", "P(yes), the checkpoint's defaults", fields="max_logprobs model max_model_len"),
+    Name("vllm.entrypoints.serve.utils.api_utils", "listen_for_disconnect", "a client that leaves ends its check",
+         calls="request", awaited=True),
+    Name("vllm.entrypoints.openai.chat_completion.protocol", "ChatCompletionRequest", "checks",
+         fields="n stream priority seed logprobs return_token_ids response_format structured_outputs"),
+    Name(RESPONSES + ".protocol", "ResponsesRequest", "checks", fields="store include text request_id seed"),
+    Name("vllm.entrypoints.anthropic.protocol", "AnthropicMessagesRequest", "checks", fields="output_config"),
+    Name("vllm.envs", "VLLM_ENABLE_RESPONSES_API_STORE", "checks"),
+    Name("vllm.exceptions", "VLLMError", "why a check failed"),
+)
+
 OPERATIONS = (  # gate.py, drain.py, __main__.py
     Name("vllm.config", "SchedulerConfig", "the queue limit", fields="max_num_queued_reqs max_num_seqs"),
     Name("vllm.config", "VllmConfig", "the queue limit", fields="scheduler_config shutdown_timeout"),
@@ -223,7 +259,7 @@ OPERATIONS = (  # gate.py, drain.py, __main__.py
 )
 # fmt: on
 
-NAMES = PLUGIN + ROUTES + COMMAND + EDGE + PARTS + OPERATIONS
+NAMES = PLUGIN + ROUTES + COMMAND + EDGE + PARTS + CHECKS + OPERATIONS
 
 if __name__ == "__main__":
     main(NAMES)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from vllm.exceptions import VLLMValidationError
 
 from eah_vllm_server.hardening.media.content_parts import check_message
+from eah_vllm_server.hardening.media.kept import KEPT
 
 if TYPE_CHECKING:
     from vllm.renderers.base import BaseRenderer
@@ -47,6 +48,8 @@ class CheckedRenderer:
         for conversation in conversations if self._parts else ():
             for message in conversation:
                 check_message(message, embeddings=self._embeddings)
+        if (kept := KEPT.get()) is not None:
+            kept.note(conversations, chat_params, kwargs.get("prompt_extras"))
         try:
             return await self._renderer.render_chat_async(conversations, chat_params, tok_params, **kwargs)
         except AssertionError as error:

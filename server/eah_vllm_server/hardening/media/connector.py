@@ -19,6 +19,7 @@ from eah_vllm_server.hardening.limits import HTTPLimits
 from eah_vllm_server.hardening.media.addresses import Network, URLRefused
 from eah_vllm_server.hardening.media.fetch import FetchFailed, FetchRules, fetch
 from eah_vllm_server.hardening.media.image_io import CheckedImageIO
+from eah_vllm_server.hardening.media.kept import KeepsMedia
 from eah_vllm_server.hardening.media.pixel_budget import REQUEST_BUDGET, PixelBudget
 
 logger = init_logger(__name__)
@@ -40,6 +41,14 @@ def install_media_connector(limits: HTTPLimits) -> None:
             "EAH: VLLM_MEDIA_CONNECTOR=%s reads media; no rule of SECURITY.md holds for it.", envs.VLLM_MEDIA_CONNECTOR
         )
     MEDIA_CONNECTOR_REGISTRY.register(REPLACED)(type("CheckedMediaConnector", (CheckedMediaConnector,), bound))
+
+
+def keep_media() -> None:
+    """Let whatever connector this process reads media through keep them where a request asks for it (`kept.py`)."""
+    name = envs.VLLM_MEDIA_CONNECTOR
+    used = MEDIA_CONNECTOR_REGISTRY.name2class.get(name)
+    if used is not None:  # without one, vLLM refuses every request that brings media
+        MEDIA_CONNECTOR_REGISTRY.register(name)(type(used.__name__, (KeepsMedia, used), {}))
 
 
 def _refuse(message: str) -> NoReturn:
