@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
-from eah_vllm_server.verify.agreement import agree, is_plural
-from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate, denied, kept, tokens_of
+from eah_vllm_server.verify.agreement import agree, introduce, is_plural
+from eah_vllm_server.verify.grammar import (
+    Clause,
+    Modifier,
+    Noun,
+    Nouns,
+    Predicate,
+    denied,
+    deny,
+    deny_pronouns,
+    kept,
+    tokens_of,
+)
 from eah_vllm_server.verify.lexicon import BE, GROUPS, NEEDS_NOTHING, PLACES, SHOWING, STAND_INS, VERBS
 from eah_vllm_server.verify.tokens import Token
 
@@ -32,9 +44,18 @@ class Pruner:
 
     def sentence(self, clauses: Sequence[Clause]) -> list[Clause]:
         """Return the clauses that are left; the first one has nothing before it."""
-        left = [pruned for clause in clauses if (pruned := self._clause(clause)) is not None]
-        if left and left[0] is not clauses[0]:
-            left[0] = replace(left[0], link=[])
+        left: list[Clause] = []
+        gone = False
+        for clause in clauses:
+            if gone:
+                clause = deny_pronouns(clause)
+            pruned = self._clause(clause)
+            if gone and pruned is not None and not pruned.predicates:
+                self._lose(pruned)  # "..., possibly curious" said something of what is gone
+                pruned = None
+            gone = pruned is None
+            if pruned is not None:
+                left.append(pruned if left else replace(pruned, link=[]))
         return left
 
     def _lose(self, *lost: Noun | Nouns | Modifier | Predicate | Clause | None) -> None:
@@ -56,6 +77,8 @@ class Pruner:
         if subject is None:
             self._lose(clause)
             return None
+        if is_plural(clause.subject) and not is_plural(subject):
+            clause = deny(clause, _each_other(clause))
         shows = _shows(clause)
         there = [token.lower for token in tokens_of(clause.subject)] == ["there"]
         predicates = [self._predicate(predicate, shows, there) for predicate in clause.predicates]
@@ -104,7 +127,8 @@ class Pruner:
             return None
         pruned = replace(predicate, nouns=nouns, modifiers=modifiers)
         if there and predicate.nouns is not None and nouns is not None:
-            pruned = agree([pruned], predicate.nouns, nouns)[0]
+            introduced = introduce(predicate.nouns, nouns)
+            pruned = agree([replace(pruned, nouns=introduced)], predicate.nouns, introduced)[0]
         return pruned
 
     # --- noun phrases
@@ -118,17 +142,23 @@ class Pruner:
         loose: list[Modifier] = []
         gone = False
         for link, item in zip(nouns.links, nouns.items, strict=True):
-            if gone and item.words[0].lower in STAND_INS and len(item.words) == 1 and not kept(item):
+            if gone and all(token.lower in STAND_INS for token in item.words) and not kept(item):
                 continue
-            left, behind = self._noun(item, shows=shows, alone=len(nouns.items) == 1)
-            gone = not left
-            loose += behind
+            last = item is nouns.items[-1]
+            places = all(_place(modifier) for modifier in item.modifiers if kept(modifier))
+            shared = last and bool(items) and places and not any(map(_place, items[-1].modifiers))
+            left, behind = self._noun(item, shows=shows and not shared, alone=len(nouns.items) == 1 or shared)
+            gone = not left or left[0].words[0] is not item.words[0]
+            if shared and behind:  # "two dogs and a cat on the couch"
+                items[-1] = replace(items[-1], modifiers=[*items[-1].modifiers, *behind])
+            else:
+                loose += behind
             items += left
             links += [link, *[[]] * (len(left) - 1)][: len(left)]
         if not items:
             return None, loose
         if len(items) < len(nouns.items) or links[0] is not nouns.links[0]:
-            links = _relink(links, nouns.links)
+            links = _relink(links, nouns.links, long=bool(items[0].modifiers))
             if len(items) == 1:
                 items = [_agree_relative(items[0])]
         return Nouns(items, links), []
@@ -136,13 +166,13 @@ class Pruner:
     def _noun(self, noun: Noun, shows: bool, alone: bool) -> tuple[list[Noun], list[Modifier]]:
         if not denied(noun):
             return [noun], []
-        scene = shows and not any(token.kept or token.denied for token in noun.words)
+        scene = shows and not any(token.tag == "noun" for token in noun.words)
         if not any(token.denied for token in noun.words):
             modifiers: list[Modifier] = []
             for modifier in noun.modifiers:
                 left = self._modifier(modifier, shows=scene)
-                if not left and self._is_of(modifier) and not any(token.kept for token in noun.words):
-                    return self._without_head(replace(noun, modifiers=noun.modifiers), shows, alone)
+                if not left and self._is_of(modifier) and not any(token.tag == "noun" for token in noun.words):
+                    return self._without_head(noun, shows, alone)
                 if not left and modifier.kind == ":":
                     return self._without_head(noun, shows, alone)
                 modifiers += left
@@ -150,7 +180,7 @@ class Pruner:
         return self._without_head(noun, shows, alone)
 
     def _is_of(self, modifier: Modifier) -> bool:
-        return modifier.kind == "prep" and modifier.words[-1].lower == "of"
+        return modifier.kind == "prep" and modifier.word == "of"
 
     def _without_head(self, noun: Noun, shows: bool, alone: bool) -> tuple[list[Noun], list[Modifier]]:
         if any(token.kept for token in noun.words):
@@ -159,8 +189,11 @@ class Pruner:
         holding = [modifier for modifier in noun.modifiers if kept(modifier)]
         if not holding:
             return [], []
-        if shows and len(holding) == 1 and (held := self._held(holding[0])) is not None:
-            return held, []
+        if shows and (held := self._held(holding[0])) is not None:
+            others = [left for modifier in holding[1:] for left in self._modifier(modifier, shows=False)]
+            if all(other.word == "with" and other.link for other in others):
+                held[-1] = replace(held[-1], modifiers=[*held[-1].modifiers, *others])
+                return held, []
         loose = [left for modifier in holding for left in self._modifier(modifier, shows=False)]
         if alone and all(map(_place, loose)):
             return [], loose
@@ -175,6 +208,9 @@ class Pruner:
                 return None
             within = modifier.clause.predicates[0]
         if within.nouns is not None and kept(within.nouns) and not any(map(kept, within.modifiers)):
+            if not any(token.kept for item in within.nouns.items for token in item.words):
+                holding = [m for item in within.nouns.items for m in item.modifiers if kept(m)]
+                return self._held(holding[0]) if len(holding) == 1 else None
             nouns, _ = self._nouns(within.nouns, shows=True)
             return None if nouns is None else _spread(nouns)
         holding = [inner for inner in within.modifiers if kept(inner)]
@@ -190,15 +226,18 @@ class Pruner:
             return [modifier]
         if modifier.clause is not None:
             return self._relative(modifier)
+        if modifier.kind == "(":
+            self._lose(modifier)
+            return []
         nouns = None
         if modifier.nouns is not None:
-            holds = modifier.kind == "prep" and modifier.words[-1].lower in ("with", "including", "featuring")
+            holds = modifier.kind == "prep" and modifier.word in ("with", "including", "featuring")
             nouns, loose = self._nouns(modifier.nouns, shows=shows and holds)
             if nouns is None:
                 instead = [_linked(loose[0], modifier), *loose[1:]] if loose else []
                 self._lose(*[] if loose else [modifier.nouns], *modifier.modifiers)
                 return instead
-            if modifier.words[-1].lower == "between" and len(nouns.items) == 1 and not is_plural(nouns):
+            if modifier.word == "between" and len(nouns.items) == 1 and not is_plural(nouns):
                 self._lose(modifier)
                 return []
             if modifier.kind == ":" and nouns is not modifier.nouns:
@@ -227,6 +266,12 @@ class Pruner:
         return [replace(modifier, clause=replace(modifier.clause, predicates=left))]
 
 
+def _each_other(clause: Clause) -> list[int]:
+    tokens = list(tokens_of(clause))
+    pairs = (("each", "other"), ("one", "another"))
+    return [b.start for a, b in pairwise(tokens) if (a.lower, b.lower) in pairs]
+
+
 def _completes(left: Sequence[Modifier], before: Sequence[Modifier]) -> bool:
     """Say whether what is left still stands in the place of what a verb needed."""
     same = bool(left) and [t.lower for t in left[0].words] == [t.lower for t in before[0].words]
@@ -238,12 +283,12 @@ def _linked(modifier: Modifier, instead_of: Modifier) -> Modifier:
 
 
 def _place(modifier: Modifier) -> bool:
-    return modifier.kind == "prep" and modifier.nouns is not None and modifier.words[-1].lower in PLACES
+    return modifier.kind == "prep" and modifier.nouns is not None and modifier.word in PLACES
 
 
 def _shows(clause: Clause) -> bool:
     """Say whether a clause says no more of its objects than that they are there."""
-    names = any(token.kept or token.denied for token in tokens_of(clause.subject))
+    names = any(token.tag == "noun" for token in tokens_of(clause.subject))
     if names or len(clause.predicates) != 1:
         return False
     predicate = clause.predicates[0]
@@ -263,11 +308,16 @@ def _needs_more(predicate: Predicate) -> bool:
 
 
 def _stands_alone(words: Sequence[Token]) -> bool:
-    word = words[-1].lower
-    stems = {word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ed"), word.removesuffix("ing")}
-    stem = word.removesuffix("ing")
-    stems |= {stem[:-1] if stem[-1:] == stem[-2:-1] else stem, stem + "e", word[:-3] + "y", word[:-4] + "ie"}
-    return bool(stems & NEEDS_NOTHING) or words[-1].tag == "adv"
+    return words[-1].tag == "adv" or bool(_stems(words[-1].lower) & NEEDS_NOTHING)
+
+
+def _stems(word: str) -> set[str]:
+    stems = {word}
+    for ending in ("s", "es", "ed", "d", "ing"):
+        if word.endswith(ending):
+            stem = word.removesuffix(ending)
+            stems |= {stem, stem + "e", stem[:-1] if stem[-1:] == stem[-2:-1] else stem, stem.removesuffix("y") + "ie"}
+    return stems
 
 
 def _spread(nouns: Nouns) -> list[Noun]:
@@ -278,14 +328,14 @@ def _spread(nouns: Nouns) -> list[Noun]:
     ]
 
 
-def _relink(links: list[list[Token]], before: Sequence[list[Token]]) -> list[list[Token]]:
+def _relink(links: list[list[Token]], before: Sequence[list[Token]], long: bool) -> list[list[Token]]:
     """Join the items that are left: the first has nothing before it, the last one has the "and" of the last."""
     left = [[], *links[1:]]
     if len(left) > 1 and left[-1] and not any(token.tag == "and" for token in left[-1]):
         joint = [token for token in before[-1] if token.tag == "and"]
-        comma = [token for token in before[-1] if token.tag == ","] if len(left) > 2 else []
+        comma = [token for token in before[-1] if token.tag == ","] if len(left) > 2 or long else []
         left[-1] = [*comma, *joint] or left[-1]
-    elif len(left) == 2 and len(before) > 2:
+    elif len(left) == 2 and len(before) > 2 and not long:
         left[-1] = [token for token in left[-1] if token.tag != ","] or left[-1]
     return left
 
