@@ -67,7 +67,7 @@ def made_line(path: str, reply: Any) -> dict[str, Any]:
 
     `mentions` and what follows it are there only if the caption was checked: `verdicts` counts the mentions by verdict,
     `denied` names the objects that the model denies, `original` is the caption before it was rewritten, and
-    `unchecked` says why the check failed.
+    `unchecked` says why there was no check.
     """
     choice, more = reply.choices[0], reply.model_extra or {}
     line: dict[str, Any] = {
@@ -86,7 +86,7 @@ def made_line(path: str, reply: Any) -> dict[str, Any]:
             "verdicts": dict(Counter(str(mention["verdict"]) for mention in mentions)),
             "denied": checked.get("denied") or [],
             "original": checked.get("original"),
-            "unchecked": checked.get("error"),
+            "unchecked": checked.get("error") or checked.get("reason"),
         }
     return line
 
