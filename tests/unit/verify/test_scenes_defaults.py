@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 
-from eah_vllm.scenes import MODEL_PATH
-from eah_vllm.scenes.captions import caption, presence_question
-from eah_vllm.scenes.vocabulary import KINDS, NAMES
-from eah_vllm.scenes.verify_defaults import verify_defaults
-from eah_vllm.scenes.world import split_scenes
 from eah_vllm_server.verify.options import server_defaults
 from eah_vllm_server.verify.words import WordExtractor, read_objects
+
+from eah_vllm.scenes import MODEL_PATH
+from eah_vllm.scenes.captions import caption, presence_question
+from eah_vllm.scenes.verify_defaults import verify_defaults
+from eah_vllm.scenes.vocabulary import KINDS, NAMES
+from eah_vllm.scenes.world import split_scenes
 
 
 def test_the_shipped_file_is_the_one_that_the_world_says() -> None:
