@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eah_vllm_server.verify.cursor import Cursor, NotRead
 from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate
 from eah_vllm_server.verify.lexicon import ADJECTIVES, ADVERBS, BE, PLACES
 from eah_vllm_server.verify.tokens import Token
@@ -15,10 +16,6 @@ from eah_vllm_server.verify.tokens import Token
 MOST_TOKENS = 120
 MOST_NOUNS = 2_000
 """Noun phrases read for one sentence, the same one counted each time; a longer or more tangled sentence is not read."""
-
-
-class NotRead(Exception):
-    """The sentence has a shape that the grammar does not know."""
 
 
 def parse(tokens: Sequence[Token]) -> list[Clause]:
@@ -32,33 +29,11 @@ def parse(tokens: Sequence[Token]) -> list[Clause]:
     return _Parser(tokens).sentence()
 
 
-class _Parser:
+class _Parser(Cursor):
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self._tokens = list(tokens)
-        self._at = 0
+        super().__init__(tokens)
         self._clause_at: dict[int, bool] = {}
         self._read = 0
-
-    # --- looking
-
-    def _tag(self, ahead: int = 0) -> str:
-        at = self._at + ahead
-        return self._tokens[at].tag if 0 <= at < len(self._tokens) else "end"
-
-    def _lower(self, ahead: int = 0) -> str:
-        at = self._at + ahead
-        return self._tokens[at].lower if 0 <= at < len(self._tokens) else ""
-
-    def _take(self, *tags: str) -> list[Token]:
-        """Take tokens as long as they have one of the tags."""
-        start = self._at
-        while self._tag() in tags:
-            self._at += 1
-        return self._tokens[start : self._at]
-
-    def _next(self, count: int = 1) -> list[Token]:
-        self._at += count
-        return self._tokens[self._at - count : self._at]
 
     def _starts_clause(self, ahead: int) -> bool:
         """Say whether a noun phrase and its verb follow."""
@@ -76,11 +51,6 @@ class _Parser:
                 self._clause_at[start] = self._tag() in ("verb", "aux") and self._at > start
             self._at = before
         return self._clause_at[start]
-
-    def _link(self) -> int:
-        """Return how many tokens join what follows: "," or "and" or ", and"."""
-        count = int(self._tag() == ",")
-        return count + int(self._tag(count) == "and")
 
     # --- clauses
 
