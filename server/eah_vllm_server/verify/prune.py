@@ -51,8 +51,8 @@ class Pruner:
             if gone:
                 clause = deny_pronouns(clause)
             pruned = self._clause(clause)
-            if gone and pruned is not None and not pruned.predicates:
-                self._lose(pruned)  # "..., possibly curious" said something of what is gone
+            if gone and pruned is not None and _leans(pruned):
+                self._lose(pruned)
                 pruned = None
             gone = pruned is None
             if pruned is not None:
@@ -143,7 +143,7 @@ class Pruner:
         loose: list[Modifier] = []
         gone = False
         for link, item in zip(nouns.links, nouns.items, strict=True):
-            if gone and all(token.lower in STAND_INS for token in item.words) and not kept(item):
+            if gone and _stands_in(item) and not kept(item):
                 continue
             last = item is nouns.items[-1]
             places = all(is_place(modifier) for modifier in item.modifiers if kept(modifier))
@@ -261,3 +261,14 @@ class Pruner:
             self._lose(modifier)
             return []
         return [replace(modifier, clause=replace(modifier.clause, predicates=left))]
+
+
+def _leans(clause: Clause) -> bool:
+    """Say whether a clause says something of the one before: "possibly curious", "the other one has a hat"."""
+    return not clause.predicates or (clause.subject is not None and _stands_in(clause.subject.items[0]))
+
+
+def _stands_in(item: Noun) -> bool:
+    """Say whether an item stands for a part of what another names: "some closer to the water"."""
+    leading = [token.lower for token in item.words if token.lower != "the"]
+    return bool(leading) and leading[0] in STAND_INS and not any(token.tag == "noun" for token in item.words)
