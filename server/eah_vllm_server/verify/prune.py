@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from eah_vllm_server.verify.agreement import agree, introduce, is_plural
+from eah_vllm_server.verify.dependence import completes, each_other, is_place, needs_more, only_shows, stands_alone
 from eah_vllm_server.verify.grammar import (
     Clause,
     Modifier,
@@ -24,7 +24,8 @@ from eah_vllm_server.verify.grammar import (
     kept,
     tokens_of,
 )
-from eah_vllm_server.verify.lexicon import BE, GROUPS, NEEDS_NOTHING, PLACES, SHOWING, STAND_INS, VERBS
+from eah_vllm_server.verify.joining import agree_relative, join_predicates, linked, relink, spread
+from eah_vllm_server.verify.lexicon import STAND_INS
 from eah_vllm_server.verify.tokens import Token
 
 
@@ -50,8 +51,8 @@ class Pruner:
             if gone:
                 clause = deny_pronouns(clause)
             pruned = self._clause(clause)
-            if gone and pruned is not None and not pruned.predicates:
-                self._lose(pruned)  # "..., possibly curious" said something of what is gone
+            if gone and pruned is not None and _leans(pruned):
+                self._lose(pruned)
                 pruned = None
             gone = pruned is None
             if pruned is not None:
@@ -78,11 +79,11 @@ class Pruner:
             self._lose(clause)
             return None
         if is_plural(clause.subject) and not is_plural(subject):
-            clause = deny(clause, _each_other(clause))
-        shows = _shows(clause)
+            clause = deny(clause, each_other(clause))
+        shows = only_shows(clause)
         there = [token.lower for token in tokens_of(clause.subject)] == ["there"]
         predicates = [self._predicate(predicate, shows, there) for predicate in clause.predicates]
-        left = _join_predicates(clause.predicates, predicates)
+        left = join_predicates(clause.predicates, predicates)
         if not left:
             self._lose(clause)
             return None
@@ -121,8 +122,8 @@ class Pruner:
                 self._lose(predicate)
                 return None
         modifiers = [left for modifier in predicate.modifiers for left in self._modifier(modifier, shows=False)]
-        leans = predicate.nouns is None and bool(predicate.modifiers) and _needs_more(predicate)
-        if leans and not _completes(modifiers, predicate.modifiers):
+        leans = predicate.nouns is None and bool(predicate.modifiers) and needs_more(predicate)
+        if leans and not completes(modifiers, predicate.modifiers):
             self._lose(predicate)
             return None
         pruned = replace(predicate, nouns=nouns, modifiers=modifiers)
@@ -142,11 +143,11 @@ class Pruner:
         loose: list[Modifier] = []
         gone = False
         for link, item in zip(nouns.links, nouns.items, strict=True):
-            if gone and all(token.lower in STAND_INS for token in item.words) and not kept(item):
+            if gone and _stands_in(item) and not kept(item):
                 continue
             last = item is nouns.items[-1]
-            places = all(_place(modifier) for modifier in item.modifiers if kept(modifier))
-            shared = last and bool(items) and places and not any(map(_place, items[-1].modifiers))
+            places = all(is_place(modifier) for modifier in item.modifiers if kept(modifier))
+            shared = last and bool(items) and places and not any(map(is_place, items[-1].modifiers))
             left, behind = self._noun(item, shows=shows and not shared, alone=len(nouns.items) == 1 or shared)
             gone = not left or left[0].words[0] is not item.words[0]
             if shared and behind:  # "two dogs and a cat on the couch"
@@ -158,9 +159,9 @@ class Pruner:
         if not items:
             return None, loose
         if len(items) < len(nouns.items) or links[0] is not nouns.links[0]:
-            links = _relink(links, nouns.links, long=bool(items[0].modifiers))
+            links = relink(links, nouns.links, long=bool(items[0].modifiers))
             if len(items) == 1:
-                items = [_agree_relative(items[0])]
+                items = [agree_relative(items[0])]
         return Nouns(items, links), []
 
     def _noun(self, noun: Noun, shows: bool, alone: bool) -> tuple[list[Noun], list[Modifier]]:
@@ -195,7 +196,7 @@ class Pruner:
                 held[-1] = replace(held[-1], modifiers=[*held[-1].modifiers, *others])
                 return held, []
         loose = [left for modifier in holding for left in self._modifier(modifier, shows=False)]
-        if alone and all(map(_place, loose)):
+        if alone and all(map(is_place, loose)):
             return [], loose
         self._lose(noun)
         return [], []
@@ -212,7 +213,7 @@ class Pruner:
                 holding = [m for item in within.nouns.items for m in item.modifiers if kept(m)]
                 return self._held(holding[0]) if len(holding) == 1 else None
             nouns, _ = self._nouns(within.nouns, shows=True)
-            return None if nouns is None else _spread(nouns)
+            return None if nouns is None else spread(nouns)
         holding = [inner for inner in within.modifiers if kept(inner)]
         if len(holding) == 1 and not (within.nouns is not None and kept(within.nouns)):
             return self._held(holding[0])
@@ -234,7 +235,7 @@ class Pruner:
             holds = modifier.kind == "prep" and modifier.word in ("with", "including", "featuring")
             nouns, loose = self._nouns(modifier.nouns, shows=shows and holds)
             if nouns is None:
-                instead = [_linked(loose[0], modifier), *loose[1:]] if loose else []
+                instead = [linked(loose[0], modifier), *loose[1:]] if loose else []
                 self._lose(*[] if loose else [modifier.nouns], *modifier.modifiers)
                 return instead
             if modifier.word == "between" and len(nouns.items) == 1 and not is_plural(nouns):
@@ -244,11 +245,7 @@ class Pruner:
                 self._lose(modifier)
                 return []
         modifiers = [left for inner in modifier.modifiers for left in self._modifier(inner, shows=False)]
-        if (
-            modifier.nouns is None
-            and not _stands_alone(modifier.words)
-            and not _completes(modifiers, modifier.modifiers)
-        ):
+        if modifier.nouns is None and not stands_alone(modifier.words) and not completes(modifiers, modifier.modifiers):
             self._lose(*modifiers)
             return []
         return [replace(modifier, nouns=nouns, modifiers=modifiers)]
@@ -259,108 +256,19 @@ class Pruner:
             clause = self._clause(modifier.clause)
             return [replace(modifier, clause=clause)] if clause is not None else []
         predicates = [self._predicate(predicate, shows=False, there=False) for predicate in modifier.clause.predicates]
-        left = _join_predicates(modifier.clause.predicates, predicates)
+        left = join_predicates(modifier.clause.predicates, predicates)
         if not left:
             self._lose(modifier)
             return []
         return [replace(modifier, clause=replace(modifier.clause, predicates=left))]
 
 
-def _each_other(clause: Clause) -> list[int]:
-    tokens = list(tokens_of(clause))
-    pairs = (("each", "other"), ("one", "another"))
-    return [b.start for a, b in pairwise(tokens) if (a.lower, b.lower) in pairs]
+def _leans(clause: Clause) -> bool:
+    """Say whether a clause says something of the one before: "possibly curious", "the other one has a hat"."""
+    return not clause.predicates or (clause.subject is not None and _stands_in(clause.subject.items[0]))
 
 
-def _completes(left: Sequence[Modifier], before: Sequence[Modifier]) -> bool:
-    """Say whether what is left still stands in the place of what a verb needed."""
-    same = bool(left) and [t.lower for t in left[0].words] == [t.lower for t in before[0].words]
-    return same or bool(left and _place(left[0]))
-
-
-def _linked(modifier: Modifier, instead_of: Modifier) -> Modifier:
-    return replace(modifier, link=instead_of.link, close=instead_of.close)
-
-
-def _place(modifier: Modifier) -> bool:
-    return modifier.kind == "prep" and modifier.nouns is not None and modifier.word in PLACES
-
-
-def _shows(clause: Clause) -> bool:
-    """Say whether a clause says no more of its objects than that they are there."""
-    names = any(token.tag == "noun" for token in tokens_of(clause.subject))
-    if names or len(clause.predicates) != 1:
-        return False
-    predicate = clause.predicates[0]
-    verbs = {token.lower for token in (*predicate.aux, *predicate.main) if token.tag != "adv"}
-    there = [token.lower for token in tokens_of(clause.subject)] == ["there"]
-    return there or bool(verbs & SHOWING)
-
-
-def _needs_more(predicate: Predicate) -> bool:
-    """Say whether a verb cannot stand without what follows it: "is on the sofa", "looks at the dog"."""
-    last = [token for token in (*predicate.aux, *predicate.main) if token.tag != "adv"][-1]
-    if last.tag == "aux":
-        return last.lower in BE or last.lower in VERBS
-    if last.tag == "word":
-        return last.lower in GROUPS
-    return not _stands_alone([last])
-
-
-def _stands_alone(words: Sequence[Token]) -> bool:
-    return words[-1].tag == "adv" or bool(_stems(words[-1].lower) & NEEDS_NOTHING)
-
-
-def _stems(word: str) -> set[str]:
-    stems = {word}
-    for ending in ("s", "es", "ed", "d", "ing"):
-        if word.endswith(ending):
-            stem = word.removesuffix(ending)
-            stems |= {stem, stem + "e", stem[:-1] if stem[-1:] == stem[-2:-1] else stem, stem.removesuffix("y") + "ie"}
-    return stems
-
-
-def _spread(nouns: Nouns) -> list[Noun]:
-    """Return the items of a list; the words that join them are joined anew by the list that takes them in."""
-    return [
-        replace(item, words=[*link, *item.words]) if i else item
-        for i, (link, item) in enumerate(zip(nouns.links, nouns.items, strict=True))
-    ]
-
-
-def _relink(links: list[list[Token]], before: Sequence[list[Token]], long: bool) -> list[list[Token]]:
-    """Join the items that are left: the first has nothing before it, the last one has the "and" of the last."""
-    left = [[], *links[1:]]
-    if len(left) > 1 and left[-1] and not any(token.tag == "and" for token in left[-1]):
-        joint = [token for token in before[-1] if token.tag == "and"]
-        comma = [token for token in before[-1] if token.tag == ","] if len(left) > 2 or long else []
-        left[-1] = [*comma, *joint] or left[-1]
-    elif len(left) == 2 and len(before) > 2 and not long:
-        left[-1] = [token for token in left[-1] if token.tag != ","] or left[-1]
-    return left
-
-
-def _agree_relative(item: Noun) -> Noun:
-    modifiers = [
-        replace(m, clause=replace(m.clause, predicates=agree(m.clause.predicates, None, Nouns([item], [[]]))))
-        if m.clause is not None and m.clause.subject is None
-        else m
-        for m in item.modifiers
-    ]
-    return replace(item, modifiers=modifiers)
-
-
-def _join_predicates(before: Sequence[Predicate], after: Sequence[Predicate | None]) -> list[Predicate]:
-    """Join the predicates that are left; the first one takes over the auxiliary verb of one that is gone."""
-    left: list[Predicate] = []
-    aux: list[Token] = []
-    for old, new in zip(before, after, strict=True):
-        aux = old.aux if any(token.tag == "aux" for token in old.aux) else aux
-        if new is None:
-            continue
-        if not left:
-            missing = new.main and new.main[0].tag in ("ing", "part") and not any(t.tag == "aux" for t in new.aux)
-            borrowed = [token for token in aux if token.tag == "aux"] if missing and new is not after[0] else []
-            new = replace(new, link=[], aux=[*borrowed, *new.aux]) if new is not after[0] else new
-        left.append(new)
-    return left
+def _stands_in(item: Noun) -> bool:
+    """Say whether an item stands for a part of what another names: "some closer to the water"."""
+    leading = [token.lower for token in item.words if token.lower != "the"]
+    return bool(leading) and leading[0] in STAND_INS and not any(token.tag == "noun" for token in item.words)

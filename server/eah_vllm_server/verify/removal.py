@@ -6,10 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from eah_vllm_server.verify.cursor import NotRead
 from eah_vllm_server.verify.grammar import Clause, tokens_of
 from eah_vllm_server.verify.leaning import Leaning
 from eah_vllm_server.verify.mentions import Mention
-from eah_vllm_server.verify.parser import NotRead, parse
+from eah_vllm_server.verify.parser import parse
 from eah_vllm_server.verify.prune import Mixed, Pruner
 from eah_vllm_server.verify.sentences import Sentence, join, split
 from eah_vllm_server.verify.tokens import Token, tokenize

@@ -17,6 +17,7 @@ from eah_vllm_server.verify.lexicon import (
     DETERMINERS,
     JOINING,
     LONG_PREPOSITIONS,
+    MODALS,
     NO_PARTICIPLE,
     OBJECT_PRONOUNS,
     PARTICIPLES,
@@ -157,6 +158,10 @@ def _tag(token: Token, before: Token | None, after: Token | None) -> str:
         return "prep"
     if word.endswith(("n't", "n\u2019t")):
         return "aux"
+    if (word == "one" and previous in ("the", "word")) or word == "ones":
+        return "word"
+    if before is not None and before.lower in MODALS and word in BASE_VERBS:
+        return "verb"
     for tag, members in _CLOSED:
         if word in members:
             return tag
