@@ -12,7 +12,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from tests.checkpoint_tokenizer import BOS_TOKEN_ID, EOS_TOKEN_ID, PAD_TOKEN_ID, make_tokenizer, tokens_never_generated
+from tests.checkpoint_tokenizer import (
+    BOS_TOKEN_ID,
+    CHAT_TEMPLATE,
+    EOS_TOKEN_ID,
+    PAD_TOKEN_ID,
+    make_tokenizer,
+    tokens_never_generated,
+)
 
 VOCAB_SIZE, CORPUS_TOKENS = 384, 336
 HEADS, HEAD_DIM, HIDDEN = 8, 32, 256
@@ -75,6 +82,7 @@ def make_checkpoint(family: Family, path: Path, seed: int = 0) -> Path:
         extra_special_tokens=dict(family.specials),
     )
     assert len(tokenizer) <= VOCAB_SIZE
+    tokenizer.chat_template = CHAT_TEMPLATE.replace("<image>", family.image)
     family.processor(tokenizer).save_pretrained(path)
     config = family.config(tokenizer.convert_tokens_to_ids)
     with torch.random.fork_rng():

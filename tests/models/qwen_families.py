@@ -9,6 +9,10 @@ from transformers import (
     Glm4vImageProcessor,
     Glm4vProcessor,
     Glm4vVideoProcessor,
+    Glm46VImageProcessor,
+    Glm46VProcessor,
+    Glm46VVideoProcessor,
+    GlmOcrConfig,
     Qwen2_5_VLConfig,
     Qwen2_5_VLProcessor,
     Qwen2VLConfig,
@@ -138,35 +142,48 @@ QWEN35 = Family(
     refused={0: "no attention", 2: "no attention"},
 )
 
-GLM4V = Family(
-    "Glm4vForConditionalGeneration",
-    config=lambda ids: Glm4vConfig(
-        text_config=TEXT_OF_QWEN
-        | {"rope_parameters": ROPE | {"mrope_section": [4, 2, 2], "partial_rotary_factor": 0.5}},
-        vision_config={
-            "depth": 2,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_heads": 2,
-            "image_size": 112,
-            "out_hidden_size": HIDDEN,
-        },
-        image_token_id=ids("<|image|>"),
-        video_token_id=ids("<|video|>"),
-        image_start_token_id=ids("<|begin_of_image|>"),
-        image_end_token_id=ids("<|end_of_image|>"),
-        video_start_token_id=ids("<|begin_of_video|>"),
-        video_end_token_id=ids("<|end_of_video|>"),
-        tie_word_embeddings=False,
-    ),
-    processor=lambda tokenizer: Glm4vProcessor(
-        Glm4vImageProcessor(patch_size=14, size=PIXELS), tokenizer, Glm4vVideoProcessor(patch_size=14)
-    ),
-    image="<|begin_of_image|><|image|><|end_of_image|>",
-    image_token="<|image|>",
-    specials={
-        name: f"<|{name}|>"
-        for name in ("image", "video", "begin_of_image", "end_of_image", "begin_of_video", "end_of_video")
-    }
-    | {"image_token": "<|image|>", "video_token": "<|video|>"},
+GLM_SPECIALS = {
+    name: f"<|{name}|>"
+    for name in ("image", "video", "begin_of_image", "end_of_image", "begin_of_video", "end_of_video")
+} | {"image_token": "<|image|>", "video_token": "<|video|>"}
+
+
+GLM_PIXELS = {"shortest_edge": 2 * 56 * 56, "longest_edge": 2 * 112 * 112}
+"""Of two frames: the processor doubles a picture."""
+
+
+def _glm(architecture: str, config: Any, image_processor: Any, video_processor: Any, processor: Any) -> Family:
+    return Family(
+        architecture,
+        config=lambda ids: config(
+            text_config=TEXT_OF_QWEN
+            | {"rope_parameters": ROPE | {"mrope_section": [4, 2, 2], "partial_rotary_factor": 0.5}},
+            vision_config={
+                "depth": 2,
+                "hidden_size": 64,
+                "intermediate_size": 128,
+                "num_heads": 2,
+                "image_size": 112,
+                "out_hidden_size": HIDDEN,
+            },
+            image_token_id=ids("<|image|>"),
+            video_token_id=ids("<|video|>"),
+            image_start_token_id=ids("<|begin_of_image|>"),
+            image_end_token_id=ids("<|end_of_image|>"),
+            video_start_token_id=ids("<|begin_of_video|>"),
+            video_end_token_id=ids("<|end_of_video|>"),
+            tie_word_embeddings=False,
+        ),
+        processor=lambda tokenizer: processor(
+            image_processor(patch_size=14, size=GLM_PIXELS), tokenizer, video_processor(patch_size=14)
+        ),
+        image="<|begin_of_image|><|image|><|end_of_image|>",
+        image_token="<|image|>",
+        specials=GLM_SPECIALS,
+    )
+
+
+GLM4V = _glm("Glm4vForConditionalGeneration", Glm4vConfig, Glm4vImageProcessor, Glm4vVideoProcessor, Glm4vProcessor)
+GLM_OCR = _glm(
+    "GlmOcrForConditionalGeneration", GlmOcrConfig, Glm46VImageProcessor, Glm46VVideoProcessor, Glm46VProcessor
 )
