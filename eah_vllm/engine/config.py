@@ -70,11 +70,12 @@ def max_whole_prompt(vllm_config: VllmConfig) -> int:
 
 
 def engine_facts(vllm_config: VllmConfig) -> dict[str, Any]:
-    """Return what `/v1/eah` says about the engine: its settings, and what follows from vLLM's."""
+    """Return what `/v1/eah` says about the engine: its settings, what follows from vLLM's, and the model's row."""
     settings = engine_settings(vllm_config)
     facts = {name: getattr(settings, name) for name in sorted(EngineDefaults.engine_fields())}
     facts["chunked_prefill"] = vllm_config.scheduler_config.enable_chunked_prefill
-    return facts | {"max_whole_prompt": max_whole_prompt(vllm_config)}
+    row = row_of(vllm_config.model_config.architecture).facts()
+    return facts | {"max_whole_prompt": max_whole_prompt(vllm_config), "row": row}
 
 
 def identity(vllm_config: VllmConfig) -> str:

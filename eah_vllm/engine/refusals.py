@@ -67,7 +67,7 @@ def refuse_resolved(vllm_config: VllmConfig) -> None:
         ValueError: naming the option.
     """
     mode = vllm_config.compilation_config.cudagraph_mode
-    # Model Runner V2 asks `EAHModelState.get_additional_cg_support` instead, and captures only decode steps.
+    # Model Runner V2 asks `EAHModelStateMixin.get_additional_cg_support` instead, and captures only decode steps.
     if mode is not None and mode.mixed_mode() == CUDAGraphMode.FULL and not vllm_config.use_v2_model_runner:
         _refuse(
             "empty splitting_ops (or fuse_attn_quant, which empties them) in --compilation-config lead to CUDA "

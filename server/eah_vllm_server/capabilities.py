@@ -30,7 +30,8 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         "reason": model.refusal,
         "num_layers": shape.num_layers,
         "num_heads": shape.num_heads,
-        "engine": dict(state.engine),
+        "row": state.engine["row"],
+        "engine": {name: fact for name, fact in state.engine.items() if name != "row"},
         **methods["eah"],  # EAH was the only method once, so its facts also stand at the top
         "methods": methods,
         "versions": {

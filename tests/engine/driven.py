@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import zlib
 from multiprocessing.connection import Client
@@ -14,6 +15,8 @@ from tests.engine.driver import Answer, Ask
 
 
 class _Driver:
+    llm: Any = None
+
     def start(self, model: str, options: dict[str, Any]) -> None:
         from vllm import LLM
 
@@ -28,6 +31,10 @@ class _Driver:
             "disable_log_stats": False,
             "limit_mm_per_prompt": {"image": 4},
         }
+        if self.llm is not None:
+            self.llm.llm_engine.engine_core.shutdown()
+            self.llm = None
+            gc.collect()
         self.llm = LLM(model, **(defaults | options))
 
     def generate(self, asks: list[Ask]) -> list[Answer]:

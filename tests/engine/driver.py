@@ -86,6 +86,10 @@ class Engine:
             self.__exit__()
             raise
 
+    def restart(self, model: Path, **options: Any) -> None:
+        """Serve another model in the same process, which has imported everything: a start then takes seconds."""
+        self._call("start", str(model), options)
+
     def generate(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in order; all requests are in flight together."""
         answers: list[Answer] = self._call("generate", list(asks))

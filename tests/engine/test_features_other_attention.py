@@ -29,27 +29,27 @@ from tests.engine.driver import Ask, Engine
 from tests.reference import reference_generate
 
 UNSUPPORTED = {"applied": False, "reason": "unsupported_attention", "layers": []}
-CHECKPOINTS: dict[str, tuple[Geometry, set[int]]] = {
-    "window in every layer": (SLIDING_WINDOW, set()),
-    "window in every other layer": (ALTERNATING_WINDOW, {1}),
-    "soft cap": (SOFT_CAP, set()),
+CHECKPOINTS: dict[str, tuple[Geometry, dict[int, str]]] = {
+    "window in every layer": (SLIDING_WINDOW, dict.fromkeys(range(3), "sliding window")),
+    "window in every other layer": (ALTERNATING_WINDOW, {0: "sliding window", 2: "sliding window"}),
+    "soft cap": (SOFT_CAP, dict.fromkeys(range(3), "soft cap")),
 }
-"""Each with the layers that EAH can change."""
+"""Each with the layers that EAH cannot change, and why."""
 
 
 @pytest.fixture(scope="module", params=list(CHECKPOINTS))
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, set[int], Engine]]:
-    geometry, supported = CHECKPOINTS[request.param]
+) -> Iterator[tuple[Path, dict[int, str], Engine]]:
+    geometry, refused = CHECKPOINTS[request.param]
     path = make_llava(tmp_path_factory.mktemp("checkpoint"), geometry)
     with Engine(path, additional_config={"eah": {"prefix_reuse": True}}) as engine:
-        yield path, supported, engine
+        yield path, refused, engine
 
 
 @pytest.mark.parametrize("layers", [[0], [1], [0, 1]])
-def test_only_plain_causal_layers_are_changed(served: tuple[Path, set[int], Engine], layers: list[int]) -> None:
-    checkpoint, supported, engine = served
+def test_only_plain_causal_layers_are_changed(served: tuple[Path, dict[int, str], Engine], layers: list[int]) -> None:
+    checkpoint, refused, engine = served
     images, eah = [random_image(400)], {"layer": layers, "relative_threshold": 1.0}
     on, plain = (reference_generate(checkpoint, LONG_IMAGE_PROMPT, images, options) for options in (eah, None))
     assert len(plain.prompt_token_ids) > (SLIDING_WINDOW.sliding_window or 0)
@@ -60,12 +60,13 @@ def test_only_plain_causal_layers_are_changed(served: tuple[Path, set[int], Engi
         changed, unchanged = engine.generate(asks)
         assert_equals_reference(unchanged, plain)
         assert (changed.cached_tokens > 0) == again
-        if supported.issuperset(layers):
+        first = next((layer for layer in layers if layer in refused), None)
+        if first is None:
             assert_equals_reference(changed, on)
             assert_reports_reference(report_of(engine, "ask"), on, reused=again)
         else:
             assert_equals_reference(changed, plain)
-            assert report_of(engine, "ask") == UNSUPPORTED
+            assert report_of(engine, "ask") == UNSUPPORTED | {"detail": f"layer {first}: {refused[first]}"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,74 @@
+"""One process with the plugin and one without serve all families, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.driver import Engine
+from tests.models.families import FAMILIES, REFUSED
+from tests.models.family import Family, make_checkpoint
+from tests.models.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A family's checkpoint, served with the plugin, and as transformers runs it."""
+
+    family: Family
+    path: Path
+    engine: Engine
+    reference: Reference
+
+
+class Shared:
+    """A process that serves whatever it is asked for."""
+
+    def __init__(self, **more: Any) -> None:
+        self.engine: Engine | None = None
+        self.more = more
+
+    def serving(self, family: Family, path: Path, **more: Any) -> Engine:
+        options: dict[str, Any] = {"limit_mm_per_prompt": {"image": family.max_images, "video": 0}, "max_num_seqs": 4}
+        if self.engine is None:
+            self.engine = Engine(path, **self.more, **options, **more)
+        else:
+            self.engine.restart(path, **options, **more)
+        return self.engine
+
+    def close(self) -> None:
+        if self.engine is not None:
+            self.engine.__exit__()
+
+
+@pytest.fixture(scope="session")
+def ours() -> Iterator[Shared]:
+    shared = Shared()
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="session")
+def stock() -> Iterator[Shared]:
+    shared = Shared(env={"VLLM_PLUGINS": ""})
+    yield shared
+    shared.close()
+
+
+def serve(ours: Shared, family: Family, path: Path, **options: Any) -> Served:
+    make_checkpoint(family, path)
+    return Served(family, path, ours.serving(family, path, **options), Reference(family, path))
+
+
+@pytest.fixture(scope="module", params=list(FAMILIES))
+def served(request: pytest.FixtureRequest, ours: Shared, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return serve(ours, FAMILIES[request.param], tmp_path_factory.mktemp("family"))
+
+
+@pytest.fixture(scope="module", params=list(REFUSED))
+def refused(request: pytest.FixtureRequest, ours: Shared, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    return serve(ours, REFUSED[request.param], tmp_path_factory.mktemp("refused"))

@@ -1,0 +1,27 @@
+"""The families whose rows of `eah_vllm/models.py` may say `tested here`."""
+
+from tests.models.family import Family
+from tests.models.llava_families import LLAVA, NEXT_MISTRAL, NEXT_VICUNA, ONEVISION
+from tests.models.other_families import BLIP2, COHERE2, GEMMA3, MINICPMV, PALIGEMMA
+from tests.models.qwen_families import GLM4V, QWEN2_VL, QWEN3_VL, QWEN25_VL, QWEN35
+from tests.models.tile_families import IDEFICS3, INTERNVL, MISTRAL3
+
+FAMILIES: dict[str, Family] = {
+    "LLaVA-1.5": LLAVA,
+    "LLaVA-NeXT, Vicuna": NEXT_VICUNA,
+    "LLaVA-NeXT, Mistral": NEXT_MISTRAL,
+    "LLaVA-OneVision": ONEVISION,
+    "Qwen2-VL": QWEN2_VL,
+    "Qwen2.5-VL": QWEN25_VL,
+    "Qwen3-VL": QWEN3_VL,
+    "Qwen3.5": QWEN35,
+    "GLM-4.1V": GLM4V,
+    "InternVL": INTERNVL,
+    "Idefics3": IDEFICS3,
+    "Mistral 3": MISTRAL3,
+    "MiniCPM-V 4.6": MINICPMV,
+    "Command A Vision": COHERE2,
+    "BLIP-2": BLIP2,
+}
+REFUSED: dict[str, Family] = {"Gemma 3": GEMMA3, "PaliGemma": PALIGEMMA}
+"""Families of which EAH can change no layer."""

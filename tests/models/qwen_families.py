@@ -1,0 +1,189 @@
+"""Qwen's line: pictures of any size, positions in three dimensions (M-RoPE), deep stack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import (
+    Glm4vConfig,
+    Glm4vImageProcessor,
+    Glm4vProcessor,
+    Glm4vVideoProcessor,
+    Glm46VImageProcessor,
+    Glm46VProcessor,
+    Glm46VVideoProcessor,
+    GlmOcrConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
+    Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
+    Qwen3_5Config,
+    Qwen3VLConfig,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
+
+from tests.models.family import HIDDEN, TEXT, Family, Ids
+
+SPECIALS = {
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_bos_token": "<|vision_start|>",
+    "vision_eos_token": "<|vision_end|>",
+}
+IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
+PIXELS = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
+ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
+TEXT_OF_QWEN = {name: value for name, value in TEXT.items() if name != "head_dim"}  # hidden size / heads
+
+
+def _ids(ids: Ids) -> dict[str, Any]:
+    return {
+        "image_token_id": ids("<|image_pad|>"),
+        "video_token_id": ids("<|video_pad|>"),
+        "vision_start_token_id": ids("<|vision_start|>"),
+        "vision_end_token_id": ids("<|vision_end|>"),
+        "tie_word_embeddings": False,
+    }
+
+
+def _image_processor(patch_size: int) -> Qwen2VLImageProcessor:
+    return Qwen2VLImageProcessor(patch_size=patch_size, merge_size=2, size=PIXELS)
+
+
+QWEN2_VL = Family(
+    "Qwen2VLForConditionalGeneration",
+    config=lambda ids: Qwen2VLConfig(
+        text_config=TEXT_OF_QWEN | {"rope_parameters": ROPE},
+        vision_config={"depth": 2, "embed_dim": 64, "hidden_size": HIDDEN, "num_heads": 2, "mlp_ratio": 2},
+        **_ids(ids),
+    ),
+    processor=lambda tokenizer: Qwen2VLProcessor(
+        _image_processor(14), tokenizer, Qwen2VLVideoProcessor(patch_size=14, size=PIXELS)
+    ),
+    image=IMAGE,
+    image_token="<|image_pad|>",
+    specials=SPECIALS,
+)
+
+QWEN25_VL = Family(
+    "Qwen2_5_VLForConditionalGeneration",
+    config=lambda ids: Qwen2_5_VLConfig(
+        text_config=TEXT_OF_QWEN | {"rope_parameters": ROPE},
+        vision_config={
+            "depth": 2,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_heads": 2,
+            "out_hidden_size": HIDDEN,
+            "fullatt_block_indexes": [1],
+        },
+        **_ids(ids),
+    ),
+    processor=lambda tokenizer: Qwen2_5_VLProcessor(
+        _image_processor(14), tokenizer, Qwen2VLVideoProcessor(patch_size=14, size=PIXELS)
+    ),
+    image=IMAGE,
+    image_token="<|image_pad|>",
+    specials=SPECIALS,
+)
+
+VISION_OF_QWEN3 = {
+    "depth": 3,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_heads": 2,
+    "patch_size": 14,
+    "out_hidden_size": HIDDEN,
+    "num_position_embeddings": 64,
+}
+
+QWEN3_VL = Family(
+    "Qwen3VLForConditionalGeneration",
+    config=lambda ids: Qwen3VLConfig(
+        text_config=TEXT | {"rope_parameters": ROPE | {"mrope_section": [6, 5, 5], "mrope_interleaved": True}},
+        vision_config=VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
+        **_ids(ids),
+    ),
+    processor=lambda tokenizer: Qwen3VLProcessor(
+        _image_processor(14), tokenizer, Qwen3VLVideoProcessor(patch_size=14, size=PIXELS)
+    ),
+    image=IMAGE,
+    image_token="<|image_pad|>",
+    specials=SPECIALS,
+)
+
+QWEN35 = Family(
+    "Qwen3_5ForConditionalGeneration",
+    config=lambda ids: Qwen3_5Config(
+        text_config=TEXT
+        | {
+            "num_hidden_layers": 4,
+            "layer_types": ["linear_attention", "full_attention"] * 2,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
+            "linear_key_head_dim": 32,
+            "linear_value_head_dim": 32,
+            "rope_parameters": ROPE
+            | {"mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
+        },
+        vision_config=VISION_OF_QWEN3,
+        **_ids(ids),
+    ),
+    processor=lambda tokenizer: Qwen3VLProcessor(
+        _image_processor(14), tokenizer, Qwen3VLVideoProcessor(patch_size=14, size=PIXELS)
+    ),
+    image=IMAGE,
+    image_token="<|image_pad|>",
+    specials=SPECIALS,
+    layers=(1, 3),
+    refused={0: "no attention", 2: "no attention"},
+)
+
+GLM_SPECIALS = {
+    name: f"<|{name}|>"
+    for name in ("image", "video", "begin_of_image", "end_of_image", "begin_of_video", "end_of_video")
+} | {"image_token": "<|image|>", "video_token": "<|video|>"}
+
+
+GLM_PIXELS = {"shortest_edge": 2 * 56 * 56, "longest_edge": 2 * 112 * 112}
+"""Of two frames: the processor doubles a picture."""
+
+
+def _glm(architecture: str, config: Any, image_processor: Any, video_processor: Any, processor: Any) -> Family:
+    return Family(
+        architecture,
+        config=lambda ids: config(
+            text_config=TEXT_OF_QWEN
+            | {"rope_parameters": ROPE | {"mrope_section": [4, 2, 2], "partial_rotary_factor": 0.5}},
+            vision_config={
+                "depth": 2,
+                "hidden_size": 64,
+                "intermediate_size": 128,
+                "num_heads": 2,
+                "image_size": 112,
+                "out_hidden_size": HIDDEN,
+            },
+            image_token_id=ids("<|image|>"),
+            video_token_id=ids("<|video|>"),
+            image_start_token_id=ids("<|begin_of_image|>"),
+            image_end_token_id=ids("<|end_of_image|>"),
+            video_start_token_id=ids("<|begin_of_video|>"),
+            video_end_token_id=ids("<|end_of_video|>"),
+            tie_word_embeddings=False,
+        ),
+        processor=lambda tokenizer: processor(
+            image_processor(patch_size=14, size=GLM_PIXELS), tokenizer, video_processor(patch_size=14)
+        ),
+        image="<|begin_of_image|><|image|><|end_of_image|>",
+        image_token="<|image|>",
+        specials=GLM_SPECIALS,
+    )
+
+
+GLM4V = _glm("Glm4vForConditionalGeneration", Glm4vConfig, Glm4vImageProcessor, Glm4vVideoProcessor, Glm4vProcessor)
+GLM_OCR = _glm(
+    "GlmOcrForConditionalGeneration", GlmOcrConfig, Glm46VImageProcessor, Glm46VVideoProcessor, Glm46VProcessor
+)
