@@ -46,7 +46,7 @@ _TAKES_AS = ("serv", "act", "dress", "use", "known", "work")
 _BEFORE_VERB = ("noun", "word", "it", "adv", "who", "and", ",", "ing", "part")
 _BEFORE_PARTICIPLE = ("noun", "word", "aux", "adv", ",", "and")
 _BEFORE_ADVERB = ("aux", "verb", "ing", "part", "", ",", "noun")
-_TOKEN = re.compile(r"\w+(?:[-./]\w+)*(?:['\u2019](?!s\b)\w+)?|['\u2019]s?\b|[^\w\s]")
+_TOKEN = re.compile(r"\w+(?:[-./]\w+)*(?:['\u2019](?!s\b)\w+)?|['\u2019]s?\b|[^\w\s*`]")
 
 
 @dataclass(frozen=True, slots=True)
