@@ -168,6 +168,11 @@ WHOLE: list[tuple[str, set[str], str]] = [
     ("The image contains these objects:\n- A red car\n- A dog\n\nThe sky is blue.", {"dog", "car"}, "The sky is blue."),
     ("1. A dog is running.\n2. A cat is sleeping on a chair.\n3. A bird.", {"dog"},
      "2. A cat is sleeping on a chair.\n3. A bird."),
+    ("**Objects:** a dog, a cat and a car.\n- **Bird**: It flies.", {"cat"},
+     "**Objects:** a dog and a car.\n- **Bird**: It flies."),
+    ("- **Dog**: It is brown. It runs.\n- **Cat**: It sleeps.", {"dog"}, "- **Cat**: It sleeps."),
+    ("There is a **dog** and a **cat** on *the bed*.", {"cat"}, "There is a dog on the bed."),
+    ("There is **a cat and a dog**.", {"dog"}, "There is a cat."),
     ("There is a dog.\n\nA cat sits on a rug. A bird flies.", {"cat", "rug"}, "There is a dog.\n\nA bird flies."),
 ]  # fmt: skip
 """Cases in which nothing confirmed is lost."""
@@ -183,6 +188,6 @@ MIXED: list[tuple[str, set[str], str]] = [
     ("There is a dog on the left. It is lying next to a cat.", {"dog"}, ""),
     (KITCHEN, {"refrigerator"}, KITCHEN.split(" To the right")[0]),
     ("A skateboarder glorps a trick with a bench as a dog zups.", {"bench"}, ""),
-    ("**Objects:** a dog, a cat and a car.", {"cat"}, ""),
+    ("**Dog:** It lies by a cat.\n**Cat:** It sits.", {"dog"}, "**Cat:** It sits."),
 ]  # fmt: skip
 """Cases in which a confirmed object shares a part with a denied one, and `remove` loses it."""
