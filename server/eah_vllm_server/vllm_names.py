@@ -220,9 +220,9 @@ CHECKS = (  # verify/, hardening/media/kept.py
     Name("vllm.renderers.params", "ChatParams", "questions",
          fields="chat_template chat_template_content_format chat_template_kwargs media_io_kwargs mm_processor_kwargs"),
     Name("vllm.renderers.params", "TokenizeParams", "questions",
-         fields="max_total_tokens max_output_tokens add_special_tokens"),
+         fields="max_total_tokens add_special_tokens"),
     Name("vllm.v1.engine.async_llm", "AsyncLLM.generate", "questions",
-         calls="prompt, sampling_params, request_id, lora_request=, priority="),
+         calls="prompt, sampling_params, request_id, lora_request=, priority=, reasoning_ended="),
     Name("vllm.sampling_params", "SamplingParams", "questions",
          fields="temperature output_kind max_tokens logprobs allowed_token_ids detokenize structured_outputs"),
     Name("vllm.sampling_params", "RequestOutputKind", "questions", fields="FINAL_ONLY"),
@@ -236,7 +236,10 @@ CHECKS = (  # verify/, hardening/media/kept.py
     Name("vllm.entrypoints.serve.utils.api_utils", "listen_for_disconnect", "a client that leaves ends its check",
          calls="request", awaited=True),
     Name("vllm.entrypoints.openai.chat_completion.protocol", "ChatCompletionRequest", "checks",
-         fields="n stream priority"),
+         fields="n stream priority seed logprobs return_token_ids response_format structured_outputs"),
+    Name(RESPONSES + ".protocol", "ResponsesRequest", "checks", fields="store include text request_id seed"),
+    Name("vllm.entrypoints.anthropic.protocol", "AnthropicMessagesRequest", "checks", fields="output_config"),
+    Name("vllm.envs", "VLLM_ENABLE_RESPONSES_API_STORE", "checks"),
     Name("vllm.exceptions", "VLLMError", "why a check failed"),
 )
 

@@ -3,53 +3,29 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from eah_vllm.scenes.captions import CAPTION_REQUEST
 from eah_vllm.scenes.vocabulary import NAMES
-from eah_vllm.scenes.world import make_scene
-from tools.serving import Server, image_message
+from tests.server.verify_asks import (
+    CHAT,
+    QUESTION,
+    RESPONSES,
+    ROUTES,
+    body,
+    messages_of,
+    post,
+    probability,
+    refused,
+    text,
+    verdicts,
+)
+from tools.serving import Server
 
-CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
-QUESTION = "Is there a {} in the image? Please answer yes or no."
-VOCABULARY = 512
-PICTURE = make_scene(60).pil()
-SHOWN = image_message(PICTURE)
-URL = SHOWN[0]["content"][0]["image_url"]["url"]
-BODIES: dict[str, dict[str, Any]] = {
-    CHAT: {"messages": SHOWN, "max_tokens": 80, "temperature": 0},
-    RESPONSES: {
-        "input": [
-            {
-                "role": "user",
-                "content": [{"type": "input_image", "image_url": URL}, {"type": "input_text", "text": CAPTION_REQUEST}],
-            }
-        ],
-        "max_output_tokens": 80,
-        "temperature": 0,
-    },
-    MESSAGES: {
-        "messages": [
-            {
-                "role": "user",
-                "content": [
-                    {
-                        "type": "image",
-                        "source": {"type": "base64", "media_type": "image/png", "data": URL.partition(",")[2]},
-                    },
-                    {"type": "text", "text": CAPTION_REQUEST},
-                ],
-            }
-        ],
-        "max_tokens": 80,
-        "temperature": 0,
-    },
-}
+SHOWN = messages_of(60)
 
 
 @pytest.fixture(scope="module")
@@ -58,47 +34,7 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def post(server: Server, path: str = CHAT, **fields: Any) -> dict[str, Any]:
-    status, answer = server.post(path, {"model": "scenes"} | BODIES[path] | fields)
-    assert status == 200, answer
-    read: dict[str, Any] = json.loads(answer)
-    return read
-
-
-def refused(server: Server, path: str = CHAT, **fields: Any) -> tuple[str, str]:
-    status, answer = server.post(path, {"model": "scenes"} | BODIES[path] | fields)
-    assert status == 400, answer
-    error = json.loads(answer)["error"]
-    return error.get("param"), error["message"]
-
-
-def text(answer: dict[str, Any]) -> str:
-    if "choices" in answer:
-        return str(answer["choices"][0]["message"]["content"])
-    if "output" in answer:
-        return "".join(part["text"] for item in answer["output"] for part in item["content"])
-    return "".join(block["text"] for block in answer["content"])
-
-
-def probability(server: Server, question: str, yes: set[str], no: set[str], **fields: Any) -> float:
-    """Compute P(yes) from a plain chat with the log-probabilities of the whole vocabulary."""
-    asked = [{"role": "user", "content": [SHOWN[0]["content"][0], {"type": "text", "text": question}]}]
-    answer = post(server, messages=asked, max_tokens=1, logprobs=True, top_logprobs=VOCABULARY, **fields)
-    first = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-    assert len(first) >= 490, "the whole vocabulary is needed"
-    likely = {
-        side: sum(math.exp(one["logprob"]) for one in first if one["token"].strip() in side)
-        for side in (frozenset(yes), frozenset(no))
-    }
-    sides = [likely[frozenset(yes)], likely[frozenset(no)]]
-    return sides[0] / sum(sides)
-
-
-def verdicts(answer: dict[str, Any]) -> dict[str, str]:
-    return {one["object"]: one["verdict"] for one in answer["verify"]["mentions"]}
-
-
-@pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
+@pytest.mark.parametrize("path", ROUTES)
 def test_an_answer_is_checked_and_stays_as_it_is(server: Server, path: str) -> None:
     plain, checked = post(server, path), post(server, path, verify=True)
     report = checked["verify"]
@@ -137,7 +73,7 @@ def test_p_yes_is_exact_where_both_words_are_improbable(server: Server) -> None:
 
 def test_verified_requests_leave_plain_ones_exact(server: Server) -> None:
     """Plain ones want log-probabilities, which a neighbour's `logprob_token_ids` would spoil on Model Runner V1."""
-    pictures = [image_message(make_scene(seed).pil()) for seed in range(300, 310)]
+    pictures = [messages_of(seed) for seed in range(300, 310)]
     plain = {"logprobs": True, "top_logprobs": 5}
 
     def said(answer: dict[str, Any]) -> list[tuple[str, list[tuple[str, float]]]]:
@@ -165,7 +101,7 @@ def test_verified_requests_leave_plain_ones_exact(server: Server) -> None:
 
 def test_questions_read_the_cached_picture(server: Server) -> None:
     """After an answer with EAH, whose blocks nobody else reads, the plain prefix is computed once."""
-    messages = image_message(make_scene(7001).pil())
+    messages = messages_of(7001)
     report = post(server, messages=messages, eah=True, verify=True)["verify"]
     assert report["asked"] >= 2
     computed = report["tokens"] - report["cached_tokens"]
@@ -176,7 +112,7 @@ def test_questions_read_the_cached_picture(server: Server) -> None:
 
 
 def test_questions_stay_in_their_tenants_cache(server: Server) -> None:
-    messages = image_message(make_scene(7002).pil())
+    messages = messages_of(7002)
     first = post(server, messages=messages, cache_salt="one", verify={"max_mentions": 1})["verify"]
     assert first["cached_tokens"] > 0, "its own answer's prefix"
     plain = post(server, messages=messages, max_tokens=1)
@@ -236,12 +172,12 @@ def test_an_alias_asks_for_a_check_and_the_field_wins(server: Server) -> None:
     assert text(post(server, model="scenes:verify+eah", eah=False)) == text(post(server))
     listed = [card["id"] for card in json.loads(server.get("/v1/models")[1])["data"]]
     assert listed == ["scenes", "scenes:eah", "scenes:verify", "scenes:eah+verify"]
-    status, answer = server.post(CHAT, {"model": "scenes:verfy"} | BODIES[CHAT])
+    status, answer = server.post(CHAT, {"model": "scenes:verfy"} | body(CHAT))
     assert status == 404
     assert "with verify on: scenes:verify; with EAH and verify on: scenes:eah+verify." in answer
 
 
-@pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
+@pytest.mark.parametrize("path", ROUTES)
 @pytest.mark.parametrize(
     ("verify", "field", "said"),
     [

@@ -14,6 +14,8 @@ class AnswerText:
     def __init__(self) -> None:
         self._streamed: list[str] = []
         self._whole: str | None = None
+        self.blocks = 0
+        """Blocks of text in a whole reply."""
         self.model: str | None = None
         """Name of the model, or of the adapter, that gave the answer."""
 
@@ -34,16 +36,17 @@ class AnswerText:
         elif data.get("object") == "chat.completion.chunk":
             self._streamed += [choice["delta"].get("content") or "" for choice in data["choices"]]
         elif places := list(text_places(data)):
-            self._whole = "".join(place["text" if "text" in place else "content"] for place in places)
+            self._whole = "".join(holder[name] for holder, name in places)
+            self.blocks = len(places)
 
 
-def text_places(reply: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a whole reply that hold a block of its text, in `text` or in `content`."""
+def text_places(reply: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield where a whole reply holds its text: an object, and the name of its field, for each block."""
     for choice in reply.get("choices") or ():  # chat completions
         if isinstance(choice["message"].get("content"), str):
-            yield choice["message"]
+            yield choice["message"], "content"
     for item in reply.get("output") or ():  # responses
         if item.get("type") == "message":
-            yield from (part for part in item["content"] if part.get("type") == "output_text")
+            yield from ((part, "text") for part in item["content"] if part.get("type") == "output_text")
     if reply.get("type") == "message":  # messages
-        yield from (block for block in reply["content"] if block.get("type") == "text")
+        yield from ((block, "text") for block in reply["content"] if block.get("type") == "text")

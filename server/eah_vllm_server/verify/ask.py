@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
@@ -78,6 +78,7 @@ class Calls:
     tokens: int = 0
     """Tokens of all calls so far, prompts and what was generated."""
     cached_tokens: int = 0
+    _own_place: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     def use_adapter_of(self, model: str | None) -> None:
         """Call the adapter that gave the answer, which vLLM may have chosen for its pictures; `model` is its name.
@@ -124,19 +125,26 @@ class Calls:
         return {token: one.logprob for token, one in returned.items()}, min(ranked, default=None)
 
     async def text(self, call: TextCall) -> str:
-        """Return the served model's answer to a text."""
+        """Return the served model's answer to a text; one at a time, in the place of the request itself."""
         schema = None if call.json_schema is None else StructuredOutputsParams(json=dict(call.json_schema))
-        output = await self._call(
-            [{"type": "text", "text": call.prompt}], max_tokens=call.max_tokens, structured_outputs=schema
-        )
+        content = [{"type": "text", "text": call.prompt}]
+        async with self._own_place:
+            output = await self._call(content, max_tokens=call.max_tokens, structured_outputs=schema)
         return output.outputs[0].text
 
     async def _call(self, content: Sequence[dict[str, Any]], **sampling: Any) -> RequestOutput:
-        prompt = await self._render(content, sampling["max_tokens"])
+        prompt = await self._render(content)
+        room = self.engine.online.model_config.max_model_len - length_of(prompt)
+        sampling["max_tokens"] = max(1, min(sampling["max_tokens"], room))  # where there is none, vLLM says so
         params = SamplingParams(temperature=0.0, output_kind=RequestOutputKind.FINAL_ONLY, **sampling)
         last = None
         async for output in self.engine.client.generate(
-            prompt, params, f"verify-{uuid.uuid4().hex}", lora_request=self.adapter, priority=self.priority
+            prompt,
+            params,
+            f"verify-{uuid.uuid4().hex}",
+            lora_request=self.adapter,
+            priority=self.priority,
+            reasoning_ended=True,  # the prompt asks for none, and a JSON schema holds only after it
         ):
             last = output
         if last is None:
@@ -146,7 +154,7 @@ class Calls:
         self.cached_tokens += last.num_cached_tokens or 0
         return last
 
-    async def _render(self, content: Sequence[dict[str, Any]], answer_tokens: int) -> "EngineInput":
+    async def _render(self, content: Sequence[dict[str, Any]]) -> "EngineInput":
         online, shown = self.engine.online, self.kept.chat_params
         assert shown is not None, "an answer has been given, so its messages were rendered"
         # The media are read and processed as the answer's were; nothing else of the request comes along.
@@ -159,11 +167,7 @@ class Calls:
             media_io_kwargs=shown.media_io_kwargs,
             mm_processor_kwargs=shown.mm_processor_kwargs,
         )
-        length = TokenizeParams(
-            max_total_tokens=online.model_config.max_model_len,
-            max_output_tokens=answer_tokens,
-            add_special_tokens=False,
-        )
+        length = TokenizeParams(max_total_tokens=online.model_config.max_model_len, add_special_tokens=False)
         _, (prompt,) = await online.renderer.render_chat_async(
             [[{"role": "user", "content": list(content)}]],
             params,
@@ -171,3 +175,9 @@ class Calls:
             prompt_extras=dict(self.kept.prompt_extras or {}),
         )
         return cast("EngineInput", prompt)
+
+
+def length_of(prompt: "EngineInput") -> int:
+    """Return the tokens of a prompt."""
+    tokens: Any = prompt.get("prompt_token_ids")
+    return len(tokens or ())

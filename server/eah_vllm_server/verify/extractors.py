@@ -6,6 +6,8 @@ from typing import Any
 
 from eah_vllm.options import OptionError
 from eah_vllm_server.verify.mentions import AskModel, Extractor
+from eah_vllm_server.verify.model_list import ModelExtractor
+from eah_vllm_server.verify.nouns import NounExtractor
 from eah_vllm_server.verify.options import VerifyDefaults
 from eah_vllm_server.verify.words import WordExtractor, read_objects
 
@@ -21,17 +23,27 @@ def refuse_unavailable(options: VerifyDefaults) -> None:
     Raises:
         OptionError: the extractor is not available.
     """
-    name = extractor_name(options)
-    if name != "words":
-        raise OptionError("verify.extractor", f"this server has no extractor {name}; send `objects`")
+    if extractor_name(options) == "nouns":
+        try:
+            _nouns()
+        except ValueError as error:
+            raise OptionError("verify.extractor", str(error)) from error
 
 
 def extractor_of(options: VerifyDefaults, ask: AskModel) -> Extractor:
     """Return the extractor of these options; `ask` calls the served model."""
-    return _words(json.dumps(options.objects))
+    name = extractor_name(options)
+    if name == "model":
+        return ModelExtractor(ask)
+    return _nouns() if name == "nouns" else _words(json.dumps(options.objects))
 
 
 @lru_cache(maxsize=16)
 def _words(objects: str) -> WordExtractor:
     named: Any = json.loads(objects)
     return WordExtractor(read_objects(named))
+
+
+@lru_cache(maxsize=1)
+def _nouns() -> NounExtractor:
+    return NounExtractor()

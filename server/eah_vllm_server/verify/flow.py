@@ -10,12 +10,14 @@ from vllm.exceptions import VLLMError
 from eah_vllm_server.verify.answer import AnswerText
 from eah_vllm_server.verify.answer_tokens import AnswerTokens
 from eah_vllm_server.verify.ask import Calls, CheckError
+from eah_vllm_server.verify.best import Candidate, denied_mass, select_best
 from eah_vllm_server.verify.extractors import extractor_of
 from eah_vllm_server.verify.mentions import Mention, MentionError
 from eah_vllm_server.verify.metrics import verify_metrics
 from eah_vllm_server.verify.options import VerifyDefaults
 from eah_vllm_server.verify.question import question_about
-from eah_vllm_server.verify.report import NO_IMAGE, NO_TEXT, Candidate, Checked, VerifyReport, judge
+from eah_vllm_server.verify.report import NO_IMAGE, NO_TEXT, Checked, VerifyReport, judge
+from eah_vllm_server.verify.rewrite import rewrite
 
 logger = logging.getLogger("vllm.eah")
 
@@ -64,18 +66,25 @@ class Check:
             report.reason = NO_TEXT
             return
         self.calls.use_adapter_of(answers[0].model)
-        extractor = extractor_of(self.options, self.calls.text)
+        extractor, threshold = extractor_of(self.options, self.calls.text), self.options.threshold
         found = [await extractor.find(answer.text) for answer in answers]
         beliefs = await self._beliefs(found)
-        candidates = [Candidate.of(judge(mentions, beliefs, self.options.threshold)) for mentions in found]
         if self.options.action == "best_of":
-            report.chosen = min(range(len(candidates)), key=lambda idx: candidates[idx].rank)
-            report.denied_mass = [candidate.denied_mass for candidate in candidates]
-        report.mentions = candidates[report.chosen].mentions
+            candidates = [Candidate(*both, beliefs) for both in zip((a.text for a in answers), found, strict=True)]
+            report.chosen = choose(candidates, threshold)
+            report.denied_mass = [denied_mass(candidate, threshold) for candidate in candidates]
+        text, mentions = answers[report.chosen].text, found[report.chosen]
+        report.mentions = judge(mentions, beliefs, threshold)
         report.denied = objects(one for one in report.mentions if one.verdict == "denied")
         report.unasked = objects(one for one in report.mentions if one.verdict == "unasked")
         report.asked = len(beliefs)
         report.checked = True
+        if self.options.rewrites and report.denied:
+            if answers[report.chosen].blocks != 1:
+                raise CheckError("an answer in several blocks of text is not rewritten")
+            left = (await rewrite(text, mentions, report.denied, extractor, self.calls.text)).text
+            if left != text:
+                report.changed, report.original, report.result = True, text, left
 
     async def _beliefs(self, found: Sequence[Sequence[Mention]]) -> dict[str, float]:
         """Return P(yes) of what the answers name, for each answer of no more than `max_mentions` objects."""
@@ -86,6 +95,17 @@ class Check:
             named = [(name, question) for name, question in questions.items() if question is not None]
             asked |= named[: self.options.max_mentions]
         return await self.calls.believe(asked, self.tokens)
+
+
+def choose(candidates: Sequence[Candidate], threshold: float) -> int:
+    """Return the index of the best answer; of equally good ones, the one in which most objects are confirmed."""
+
+    def confirmed(idx: int) -> int:
+        named = {mention.object for mention in candidates[idx].mentions}
+        return sum(candidates[idx].p_yes.get(name, 0.0) >= threshold for name in named)
+
+    order = sorted(range(len(candidates)), key=lambda idx: -confirmed(idx))
+    return order[select_best([candidates[idx] for idx in order], threshold)]
 
 
 def objects(mentions: Iterable[Mention | Checked]) -> list[str]:

@@ -103,6 +103,11 @@ class VerifyDefaults(VerifyOptions):
     n: Annotated[int, Field(ge=2, le=MOST_ANSWERS)] = 4
     rewrite: bool = False
 
+    @property
+    def rewrites(self) -> bool:
+        """Whether what is denied leaves the answer."""
+        return self.action == "rewrite" or (self.action == "best_of" and self.rewrite)
+
 
 def parse_verify(fields: Any, where: str = FIELD) -> VerifyOptions:
     """Validate an object of options; `where` is how the caller spells it.

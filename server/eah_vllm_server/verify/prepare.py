@@ -71,6 +71,19 @@ def _refuse_combinations(request: Any, options: VerifyDefaults) -> None:
         )
     if getattr(request, "store", False) and envs.VLLM_ENABLE_RESPONSES_API_STORE:
         raise OptionError("store", f"cannot be combined with {asked}: another text would be stored; send store false")
+    if options.rewrites and (field := _bound_to_the_text(request)):
+        raise OptionError(field, f"cannot be combined with {asked}, since it would no longer fit the text")
     if options.action == "best_of" and (request.temperature == 0 or getattr(request, "use_beam_search", False)):
         field = "temperature" if request.temperature == 0 else "use_beam_search"
         raise OptionError(field, f"cannot be combined with {asked}, which samples answers that differ")
+
+
+def _bound_to_the_text(request: Any) -> str | None:
+    """Return a field of the request whose answer, or whose promise, would be wrong for another text."""
+    said = {name: getattr(request, name, None) for name in ("logprobs", "return_token_ids", "structured_outputs")}
+    for name in ("response_format", "text", "output_config"):
+        shape = getattr(request, name, None)
+        shape = getattr(shape, "format", shape) if name != "response_format" else shape
+        said[name] = getattr(shape, "type", "text") != "text"
+    said["include"] = "message.output_text.logprobs" in (getattr(request, "include", None) or ())
+    return next((name for name, value in said.items() if value), None)

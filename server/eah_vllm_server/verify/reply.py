@@ -8,7 +8,7 @@ from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
 from eah_vllm_server.reply import add_to_stream, with_body
-from eah_vllm_server.verify.answer import AnswerText
+from eah_vllm_server.verify.answer import AnswerText, text_places
 from eah_vllm_server.verify.disconnect import while_connected
 from eah_vllm_server.verify.flow import Check
 from eah_vllm_server.verify.options import FIELD
@@ -40,4 +40,8 @@ async def with_check(replies: Sequence[Response], check: Check, raw_request: Req
     if report is None:
         return None
     report.usage = [body.get("usage") for body in bodies]
-    return with_body(replies[report.chosen], bodies[report.chosen] | {FIELD: report.to_dict()})
+    reply, body = replies[report.chosen], bodies[report.chosen]
+    if report.result is not None:
+        ((holder, name),) = text_places(body)
+        holder[name] = report.result
+    return with_body(reply, body | {FIELD: report.to_dict()})

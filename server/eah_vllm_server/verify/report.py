@@ -52,7 +52,7 @@ class VerifyReport:
     chosen: int = 0
     """Which of the answers that `best_of` sampled this is about, 0-based."""
     denied_mass: list[float] | None = None
-    """How much of each of those answers is denied: the sum of 1 - P(yes) over its denied objects."""
+    """How much of each of those answers is denied: the sum of 1 - P(yes) over its denied mentions."""
     usage: list[Any] | None = None
     """What vLLM says that each of those answers cost; the reply's own usage is that of the chosen one."""
     result: str | None = None
@@ -71,27 +71,6 @@ class VerifyReport:
         of_many = {name: data.pop(name) for name in ("chosen", "denied_mass", "usage")}
         del data["result"]
         return data if self.denied_mass is None else data | {"best_of": of_many}
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An answer that may be chosen."""
-
-    mentions: list[Checked]
-    denied_mass: float
-    confirmed: int
-
-    @classmethod
-    def of(cls, mentions: list[Checked]) -> "Candidate":
-        """Weigh an answer by its mentions; an object that is mentioned twice counts once."""
-        by_object = {one.object: one for one in mentions}.values()
-        mass = sum((1 - one.p_yes for one in by_object if one.verdict == "denied" and one.p_yes is not None), 0.0)
-        return cls(mentions, mass, sum(one.verdict == "confirmed" for one in by_object))
-
-    @property
-    def rank(self) -> tuple[float, int]:
-        """The least one is the best: least is denied, and then most is confirmed, so that silence does not win."""
-        return self.denied_mass, -self.confirmed
 
 
 def judge(mentions: Sequence[Mention], beliefs: dict[str, float], threshold: float) -> list[Checked]:
