@@ -77,6 +77,7 @@ def run(
                 settings.append(tune_end_bias(server, task, chosen[0], answers))
     finally:
         answers.close()
+    settings = list(dict.fromkeys(settings))  # the tuned bias may be one of the curve's
     rows = summarize(task, settings, answers)
     main = "chairs" if has_captions else "f1"
     checked = verify_facts(task, settings, answers, remove, choose=choose_threshold)
