@@ -13,6 +13,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from eah_vllm.scenes.model import PATCH
 from eah_vllm.scenes.tokenizer import CHAT_TEMPLATE, IMAGE
+from eah_vllm.scenes.verify_defaults import save_verify_defaults
 from eah_vllm.scenes.world import MODEL_SIZE
 
 
@@ -27,7 +28,7 @@ def hub_name(name: str) -> str:
 
 
 def save_checkpoint(model: LlavaForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
-    """Write fp16 weights, configuration, tokenizer, processor and chat template into `out`."""
+    """Write fp16 weights, configuration, tokenizer, processor, chat template and `verify.json` into `out`."""
     out.mkdir(parents=True, exist_ok=True)
     weights: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
@@ -52,6 +53,7 @@ def save_checkpoint(model: LlavaForConditionalGeneration, tokenizer: PreTrainedT
     )
     processor.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    save_verify_defaults(out)
 
 
 def set_eah_defaults(checkpoint: Path, layer: int, relative_threshold: float) -> None:

@@ -10,6 +10,8 @@ from eah_vllm.options import MAX_SEED, EAHOptions
 from eah_vllm.settings import METHOD_VERSION, PRESETS
 from eah_vllm.version import __version__
 from eah_vllm_server.state import EAHState
+from eah_vllm_server.verify.extractors import available_extractors, extractor_name
+from eah_vllm_server.verify.options import LONGEST_QUESTION, MOST_ANSWERS, MOST_MENTIONS, VerifyOptions
 
 
 def capabilities(state: EAHState) -> dict[str, Any]:
@@ -44,4 +46,24 @@ def capabilities(state: EAHState) -> dict[str, Any]:
             "transformers": version("transformers"),
         },
         "runner": state.runner,
+        "verify": _checks(state),
+    }
+
+
+def _checks(state: EAHState) -> dict[str, Any]:
+    """Describe checks of answers (`verify`); the list of objects may be long, so only its length is told."""
+    defaults = state.verifier.defaults
+    said = defaults.model_dump(exclude_none=True, exclude={"objects"}) | {"extractor": extractor_name(defaults)}
+    return {
+        "routes": ["/v1/chat/completions", "/v1/responses", "/v1/messages"],
+        "extractors": available_extractors(),
+        "defaults": said | {"objects": len(defaults.objects or ())},
+        "streams": ["report"],
+        "limits": {
+            "threshold": [0, 1],
+            "max_mentions": [1, MOST_MENTIONS],
+            "n": [2, MOST_ANSWERS],
+            "question": LONGEST_QUESTION,
+        },
+        "options": VerifyOptions.model_json_schema()["properties"],
     }

@@ -75,7 +75,8 @@ def test_an_adapter_has_an_alias(server: Server) -> None:
 
 
 def test_every_alias_is_listed(server: Server) -> None:
-    aliases = ["tiny:eah", "foo:eah:eah", "drawn:eah"]
+    names = ["tiny", "foo:eah", "drawn"]
+    aliases = [f"{name}:{modes}" for modes in ("eah", "verify", "eah+verify") for name in names]
     cards = json.loads(server.get("/v1/models")[1])["data"]
     assert [card["id"] for card in cards] == ["tiny", "foo:eah", "drawn", *aliases]
     assert cards[-1]["parent"] == "tiny"
@@ -92,6 +93,9 @@ def test_every_alias_is_listed(server: Server) -> None:
         ("tiny:vcd", "tiny:eah"),
         ("tiny:eah:eah", "tiny:eah"),
         ("drawn:EAH", "drawn:eah"),
+        ("tiny:Verify", "tiny:verify"),
+        ("Tiny:verify+eah", "tiny:eah+verify"),
+        ("tiny:eah+eah", "tiny:eah"),
         ("Drawn", "drawn"),
         ("nothing-like-it", None),
         ("nothing:eah", None),
@@ -103,7 +107,8 @@ def test_a_name_that_is_not_served_is_answered_with_those_that_are(
     status, answer = post(server, path, BODIES[path] | {"model": asked})
     error = answer["error"]
     assert (status, error["code"], error["type"], error["param"]) == (404, 404, "NotFoundError", "model")
-    served = "Valid names: tiny, foo:eah; with EAH on: tiny:eah, foo:eah:eah."
+    served = "Valid names: tiny, foo:eah; with EAH on: tiny:eah, foo:eah:eah; with verify on: tiny:verify, "
+    served += "foo:eah:verify; with EAH and verify on: tiny:eah+verify, foo:eah:eah+verify."
     assert error["message"].startswith(f"The model '{asked}' does not exist. {served}")
     if meant is None:
         assert "Did you mean" not in error["message"]

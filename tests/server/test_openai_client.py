@@ -213,7 +213,7 @@ def test_metrics_and_capabilities(server: Server) -> None:
     assert (described["supported"], described["num_layers"], described["num_heads"]) == (True, 5, 6)
     assert described["limits"]["seed"] == [0, 2**32 - 1]
     assert "random" in described["options"]["seed"]["description"]
-    assert described["aliases"] == ["tiny:eah"]
+    assert described["aliases"] == ["tiny:eah", "tiny:verify", "tiny:eah+verify"]
     assert described["defaults"]["layer"] == 1
     assert described["engine"] == {"chunked_prefill": True, "max_whole_prompt": 512, "prefix_reuse": False}
     assert described["runner"] == "V1"

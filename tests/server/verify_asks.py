@@ -17,20 +17,20 @@ QUESTION = "Is there a {} in the image? Please answer yes or no."
 VOCABULARY = 512
 
 
-def messages_of(seed: int) -> list[Any]:
+def messages_of(scene: int) -> list[Any]:
     """Return a request for a caption of a scene."""
-    return image_message(make_scene(seed).pil())
+    return image_message(make_scene(scene).pil())
 
 
-def url_of(seed: int) -> str:
-    return str(messages_of(seed)[0]["content"][0]["image_url"]["url"])
+def url_of(scene: int) -> str:
+    return str(messages_of(scene)[0]["content"][0]["image_url"]["url"])
 
 
-def body(path: str, seed: int = 60) -> dict[str, Any]:
+def body(path: str, scene: int = 60) -> dict[str, Any]:
     """Return a request for a caption on any route; the model invents a cloud in scene 60."""
-    url = url_of(seed)
+    url = url_of(scene)
     if path == CHAT:
-        return {"model": "scenes", "messages": messages_of(seed), "max_tokens": 80, "temperature": 0}
+        return {"model": "scenes", "messages": messages_of(scene), "max_tokens": 80, "temperature": 0}
     if path == RESPONSES:
         parts = [{"type": "input_image", "image_url": url}, {"type": "input_text", "text": CAPTION_REQUEST}]
         return {
@@ -44,8 +44,8 @@ def body(path: str, seed: int = 60) -> dict[str, Any]:
     return {"model": "scenes", "messages": [{"role": "user", "content": blocks}], "max_tokens": 80, "temperature": 0}
 
 
-def post(server: Client, path: str = CHAT, seed: int = 60, **fields: Any) -> dict[str, Any]:
-    status, answer = server.post(path, body(path, seed) | fields)
+def post(server: Client, path: str = CHAT, scene: int = 60, **fields: Any) -> dict[str, Any]:
+    status, answer = server.post(path, body(path, scene) | fields)
     assert status == 200, answer
     read: dict[str, Any] = json.loads(answer)
     return read
@@ -71,9 +71,9 @@ def verdicts(answer: dict[str, Any]) -> dict[str, str]:
     return {one["object"]: one["verdict"] for one in answer["verify"]["mentions"]}
 
 
-def probability(server: Client, question: str, yes: set[str], no: set[str], seed: int = 60) -> float:
+def probability(server: Client, question: str, yes: set[str], no: set[str], scene: int = 60) -> float:
     """Compute P(yes) from a plain chat that returns the log-probabilities of the whole vocabulary."""
-    asked = [{"role": "user", "content": [messages_of(seed)[0]["content"][0], {"type": "text", "text": question}]}]
+    asked = [{"role": "user", "content": [messages_of(scene)[0]["content"][0], {"type": "text", "text": question}]}]
     answer = post(server, messages=asked, max_tokens=1, logprobs=True, top_logprobs=VOCABULARY)
     first = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
     assert len(first) >= 490, "the whole vocabulary is needed"

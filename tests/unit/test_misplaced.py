@@ -30,6 +30,12 @@ SCHEMA = {"type": "object", "properties": {"eah": {"type": "string"}, "eah_layer
         ({"extra_args": {"eah": 1}}, "extra_args.eah", "send the field eah at the top level"),
         ({"sampling_params": {"extra_args": {"eah": 1}}}, "sampling_params.extra_args.eah", "send the field eah"),
         ({"eah": {"layer": 1}, "eah_layer": 1}, "eah_layer", "EAH is not read here"),
+        ({"Verify": True}, "Verify", "send the field verify at the top level"),
+        ({"verify_threshold": 0.5}, "verify_threshold", 'in "verify": {"action": "report"}'),
+        ({"vllm_xargs": {"eah": 1, "verify": 1}}, "vllm_xargs.verify", "a check is not asked for here"),
+        ({"extra_body": {"verify": True}}, "extra_body.verify", "an argument of the openai client"),
+        ({"metadata": {"verify": "true"}}, "metadata.verify", "send the field verify at the top level"),
+        ({"verify": True, "verify_n": 4}, "verify_n", "a check is not asked for here"),
     ],
     ids=str,
 )
@@ -45,6 +51,9 @@ def test_a_misplaced_name_is_refused(fields: dict[str, Any], path: str, advice: 
     "fields",
     [
         {"eah": True},
+        {"verify": {"threshold": 0.5}},
+        {"verify_ssl": True},  # no option of a check
+        {"tools": [{"verify": True}], "messages": [{"verify": True}]},
         {"eah": {"layer": 1, "eah_layer": 1}},  # refused by name where the options are read
         {"vllm_xargs": {"eah": 1, "eah_layer": 1}},
         {"extra_body": {"top_k": 5}},  # vLLM ignores it, EAH or not

@@ -59,6 +59,17 @@ def agree(predicates: Sequence[Predicate], before: Nouns | None, after: Nouns) -
     return [_in_number(predicate, plural) for predicate in predicates]
 
 
+def introduce(before: Nouns, after: Nouns) -> Nouns:
+    """Return a list whose first item may follow "there is": "the sofa" that comes first now becomes "a sofa"."""
+    first = after.items[0]
+    if first.words[0] is before.items[0].words[0] or first.words[0].lower != "the" or len(first.words) < 2:
+        return after
+    the, noun = first.words[0], first.words[1].lower
+    word = "an" if noun[0] in "aeiou" else "a"
+    words = first.words[1:] if _plural_noun(first) else [replace(the, text=word), *first.words[1:]]
+    return replace(after, items=[replace(first, words=words), *after.items[1:]])
+
+
 def _first_differs(before: Nouns, after: Nouns) -> bool:
     return _plural_noun(before.items[0]) != _plural_noun(after.items[0])
 

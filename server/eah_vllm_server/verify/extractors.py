@@ -17,6 +17,15 @@ def extractor_name(options: VerifyDefaults) -> str:
     return options.extractor or ("model" if options.objects is None else "words")
 
 
+def available_extractors() -> list[str]:
+    """Return the extractors that this server has."""
+    try:
+        _nouns()
+    except ValueError:
+        return ["words", "model"]
+    return ["words", "model", "nouns"]
+
+
 def refuse_unavailable(options: VerifyDefaults) -> None:
     """Refuse an extractor that this server does not have.
 

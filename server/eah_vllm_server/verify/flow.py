@@ -72,7 +72,7 @@ class Check:
         if self.options.action == "best_of":
             candidates = [Candidate(*both, beliefs) for both in zip((a.text for a in answers), found, strict=True)]
             report.chosen = choose(candidates, threshold)
-            report.denied_mass = [denied_mass(candidate, threshold) for candidate in candidates]
+            report.denied_mass = [float(denied_mass(candidate, threshold)) for candidate in candidates]
         text, mentions = answers[report.chosen].text, found[report.chosen]
         report.mentions = judge(mentions, beliefs, threshold)
         report.denied = objects(one for one in report.mentions if one.verdict == "denied")

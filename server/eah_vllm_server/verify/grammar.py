@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 
+from eah_vllm_server.verify.lexicon import LEANING
 from eah_vllm_server.verify.tokens import Token
 
 
@@ -45,6 +46,11 @@ class Modifier:
     modifiers: list[Modifier] = field(default_factory=list)
     clause: Clause | None = None
     close: list[Token] = field(default_factory=list)
+
+    @property
+    def word(self) -> str:
+        """The preposition or participle in lower case."""
+        return self.words[-1].lower if self.words else ""
 
 
 @dataclass
@@ -121,3 +127,38 @@ def kept(node: Node | None) -> bool:
 def denied(node: Node | None) -> bool:
     """Say whether a node names something that must go."""
     return any(token.denied for token in tokens_of(node))
+
+
+def deny_pronouns(clause: Clause) -> Clause:
+    """Return a clause with its pronouns among the denied, since what they stand for is gone.
+
+    A possessive after the clause's own first object is taken for that object's: "a man with his dog".
+    """
+    pronouns, seen = set(), False
+    for token in tokens_of(clause):
+        seen = seen or token.tag == "noun"
+        if token.lower in LEANING and not (seen and token.tag == "the"):
+            pronouns.add(token.start)
+    return deny(clause, pronouns) if pronouns else clause
+
+
+def deny(clause: Clause, starts: Collection[int]) -> Clause:
+    """Return a clause with the tokens that start at the given places among the denied."""
+
+    def tokens(old: list[Token]) -> list[Token]:
+        return [replace(token, denied=True, kept=False) if token.start in starts else token for token in old]
+
+    def nouns(old: Nouns | None) -> Nouns | None:
+        if old is None:
+            return None
+        return replace(old, items=[Noun(tokens(item.words), list(map(modifier, item.modifiers))) for item in old.items])
+
+    def modifier(old: Modifier) -> Modifier:
+        inner = None if old.clause is None else deny(old.clause, starts)
+        return replace(old, nouns=nouns(old.nouns), modifiers=list(map(modifier, old.modifiers)), clause=inner)
+
+    predicates = [
+        replace(old, nouns=nouns(old.nouns), modifiers=list(map(modifier, old.modifiers))) for old in clause.predicates
+    ]
+    leads = list(map(modifier, clause.leads))
+    return replace(clause, leads=leads, subject=nouns(clause.subject), predicates=predicates)

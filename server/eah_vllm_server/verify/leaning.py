@@ -24,6 +24,7 @@ class Leaning:
 
     def __init__(self) -> None:
         self._last: list[_Named] = []
+        self._names: set[str] = set()
         self.something_left = False
         self.last_gone = False
 
@@ -36,7 +37,7 @@ class Leaning:
         named: list[_Named] = []
         result = []
         for i, token in enumerate(tokens):
-            if token.tag == "noun" and (token.kept or token.denied):
+            if token.tag == "noun":
                 named.append(_Named(token.denied, token.lower.split()[-1] in PEOPLE))
             elif token.lower in LEANING and not _speaks_of_the_image(tokens, i):
                 token = replace(token, denied=_dangles(token.lower, named or self._last))
@@ -56,28 +57,34 @@ class Leaning:
         return lead.kind == "adv" and opening[0] in OPENERS and (self.last_gone or not self.something_left)
 
     def without_also(self, tokens: Sequence[Token]) -> list[Token]:
-        """Return the tokens without "also" where nothing is left to add to."""
-        if self.something_left:
-            return list(tokens)
-        seen = False
+        """Return the tokens without "also" where nothing is left to add to; "another" is then "a"."""
+        seen = named = self.something_left
+        names = set(self._names)
         result = []
-        for token in tokens:
-            seen = seen or token.kept
+        for i, token in enumerate(tokens):
             if token.tag == "adv" and token.lower in WORDS_OF_ADDING and not seen:
                 continue
+            if token.lower == "another" and i + 1 < len(tokens):
+                noun = next((t for t in tokens[i + 1 :] if t.tag == "noun"), None)
+                if noun is not None and noun.object and noun.object not in names:
+                    token = replace(token, text="an" if tokens[i + 1].lower[0] in "aeiou" else "a")
+            named = named or token.tag == "noun"
+            seen = seen or (named and token.tag in ("and", "while", ";"))
+            names.add(token.object)
             result.append(token)
         return result
 
-    def note(self, tokens: Sequence[Token], left: bool, names_left: bool) -> None:
-        """Remember a sentence's tokens, whether it is left at all, and whether it still names something."""
+    def note(self, tokens: Sequence[Token], left: bool, tokens_left: Sequence[Token]) -> None:
+        """Remember a sentence's tokens, whether it is left at all, and the tokens that are."""
         named = [
             _Named(token.denied or not left, token.lower.split()[-1] in PEOPLE)
             for token in tokens
-            if token.tag == "noun" and (token.kept or token.denied)
+            if token.tag == "noun"
         ]
         if named or not any(token.lower in LEANING for token in tokens):
             self._last = named
-        self.something_left = self.something_left or names_left
+        self._names |= {token.object for token in tokens_left if token.object}
+        self.something_left = bool(self._names)
         self.last_gone = not left
 
 

@@ -22,7 +22,7 @@ OBJECT_PRONOUNS = words("it them him her")
 SUBJECT_PRONOUNS = words("it they he she we you i")
 LEANING = words("it its they them their he him his she her")
 """Pronouns that stand for something named before."""
-STAND_INS = words("one another other others some each ones")
+STAND_INS = words("one another other others some each ones the")
 """Words that, without a noun, stand for a part of what was named before: "one on the left, another on the right"."""
 PEOPLE = words("person man woman boy girl child kid baby lady guy player rider skier surfer people adult pedestrian")
 
@@ -111,7 +111,8 @@ SHOWING |= frozenset(map(third_person, SHOWING))
 NEEDS_NOTHING = words(
     "sit stand lie walk run rest play sleep hang float fly graze swim wait appear relax roam wander skate surf "
     "ski jump perch nap doze lounge drift sail soar bask crouch kneel smile laugh pose shine sat stood lay parked "
-    "seen visible present eat drink read cook work talk driving"
+    "seen visible present eat drink read cook work talk driving placed seated mounted displayed arranged stacked "
+    "gather scatter docked moored captured"
 )
 """Verbs and participles that make a whole sentence without an object or a place."""
 NO_PARTICIPLE = words(

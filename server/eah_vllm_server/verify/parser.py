@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eah_vllm_server.verify.cursor import Cursor, NotRead
 from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate
 from eah_vllm_server.verify.lexicon import ADJECTIVES, ADVERBS, BE, PLACES
 from eah_vllm_server.verify.tokens import Token
 
-
-class NotRead(Exception):
-    """The sentence has a shape that the grammar does not know."""
+MOST_TOKENS = 120
+MOST_NOUNS = 2_000
+"""Noun phrases read for one sentence, the same one counted each time; a longer or more tangled sentence is not read."""
 
 
 def parse(tokens: Sequence[Token]) -> list[Clause]:
@@ -23,35 +24,16 @@ def parse(tokens: Sequence[Token]) -> list[Clause]:
     Raises:
         NotRead: the sentence does not fit the grammar.
     """
+    if not 0 < len(tokens) <= MOST_TOKENS:
+        raise NotRead
     return _Parser(tokens).sentence()
 
 
-class _Parser:
+class _Parser(Cursor):
     def __init__(self, tokens: Sequence[Token]) -> None:
-        self._tokens = list(tokens)
-        self._at = 0
+        super().__init__(tokens)
         self._clause_at: dict[int, bool] = {}
-
-    # --- looking
-
-    def _tag(self, ahead: int = 0) -> str:
-        at = self._at + ahead
-        return self._tokens[at].tag if 0 <= at < len(self._tokens) else "end"
-
-    def _lower(self, ahead: int = 0) -> str:
-        at = self._at + ahead
-        return self._tokens[at].lower if 0 <= at < len(self._tokens) else ""
-
-    def _take(self, *tags: str) -> list[Token]:
-        """Take tokens as long as they have one of the tags."""
-        start = self._at
-        while self._tag() in tags:
-            self._at += 1
-        return self._tokens[start : self._at]
-
-    def _next(self, count: int = 1) -> list[Token]:
-        self._at += count
-        return self._tokens[self._at - count : self._at]
+        self._read = 0
 
     def _starts_clause(self, ahead: int) -> bool:
         """Say whether a noun phrase and its verb follow."""
@@ -69,11 +51,6 @@ class _Parser:
                 self._clause_at[start] = self._tag() in ("verb", "aux") and self._at > start
             self._at = before
         return self._clause_at[start]
-
-    def _link(self) -> int:
-        """Return how many tokens join what follows: "," or "and" or ", and"."""
-        count = int(self._tag() == ",")
-        return count + int(self._tag(count) == "and")
 
     # --- clauses
 
@@ -128,7 +105,7 @@ class _Parser:
         if not verb or verb[-1].tag != "verb" or verb[-1].lower in ("appear", "appears", "seem", "seems"):
             if self._tag() == "to":
                 verb += self._take("to", "aux")
-            verb += self._take("ing", "part", "adv") if self._tag() in ("ing", "part") else []
+            verb += self._next() if self._tag() in ("ing", "part") else []
         verb += self._take("adv")
         if self._tag() == "word" and any(t.lower in BE for t in verb) and self._tag(1) not in ("word", "noun"):
             verb += self._next()  # "is visible", "is white"
@@ -140,30 +117,42 @@ class _Parser:
         predicate = Predicate(link, verb[:last], verb[last:])
         if self._tag() in ("the", "noun", "word", "it"):
             predicate.nouns = self._nouns(verb_seen=True)
-        predicate.modifiers = self._modifiers(top=True, in_predicate=True, verb_seen=True)
+            predicate.modifiers = self._second_object()
+        predicate.modifiers += self._modifiers(top=True, in_predicate=True, verb_seen=True)
         return predicate
 
     # --- noun phrases
 
-    def _nouns(self, *, verb_seen: bool, single: bool = False, top: bool = True) -> Nouns:
+    def _nouns(self, *, verb_seen: bool, single: bool = False, top: bool = True, within: str = "") -> Nouns:
+        """Read a list of noun phrases.
+
+        Args:
+            verb_seen: whether "and" with a noun phrase and a verb begins another clause.
+            single: whether to read one only, since the others belong to an outer list.
+            top: whether modifiers after a comma belong to the last one.
+            within: "noun" in a modifier of something named, "place" in a place of a predicate.
+        """
         both = self._next() if self._lower() in ("both", "either") and self._tag(1) != "noun" else []
-        nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single)], [both])
+        nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single, within=within)], [both])
         while not single:
             count = self._link()
             adverbs = int(count > 0 and self._tag(count) == "adv" and self._tag(count + 1) in ("the", "noun", "word"))
-            if not count or self._tag(count + adverbs) not in ("the", "noun", "word", "it"):
+            if not count or self._tag(count + adverbs) not in ("the", "noun", "word"):
                 break
             if verb_seen and self._starts_clause(count):
                 break
-            if self._tag(count - 1) == "," and not adverbs and self._tag(count) == "it":
+            if within == "noun" and not _begin_alike(nouns.items[0], self._tokens[self._at + count]):
                 break
             nouns.links.append(self._next(count + adverbs))
-            nouns.items.append(self._noun(verb_seen=verb_seen, top=top))
+            nouns.items.append(self._noun(verb_seen=verb_seen, top=top, within=within))
         return nouns
 
-    def _noun(self, *, verb_seen: bool, top: bool) -> Noun:
+    def _noun(self, *, verb_seen: bool, top: bool, within: str) -> Noun:
+        self._read += 1
+        if self._read > MOST_NOUNS:
+            raise NotRead
         words = self._head()
-        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen))
+        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen, within=within, of=words))
 
     def _head(self) -> list[Token]:
         if self._tag() == "it":
@@ -178,28 +167,36 @@ class _Parser:
             if ahead and self._tag(ahead) in ("word",) and self._tag(ahead + 1) in ("word", "noun"):
                 words += self._next(ahead)  # "a red and white boat"
             elif self._lower() == "of" and words[-1].lower in ("some", "many", "most", "all", "several", "one", "each"):
-                words += self._next() + self._take("the")
+                words += self._next() + self._take("the", "it")
+                if words[-1].tag == "it":
+                    return words
             else:
                 return words
 
     # --- modifiers
 
-    def _modifiers(self, *, top: bool, in_predicate: bool, verb_seen: bool) -> list[Modifier]:
+    def _modifiers(
+        self, *, top: bool, in_predicate: bool, verb_seen: bool, within: str = "", of: Sequence[Token] = ()
+    ) -> list[Modifier]:
         found: list[Modifier] = []
         while True:
             link = self._link()
             tag = self._tag(link)
+            if self._tag(link) == "the" and self._lower(link + 1) == "of" and self._tag(link + 2) == "who":
+                found.append(self._relative(self._next(link), count=3))  # "some of which"
+                continue
             again = tag in ("ing", "part") and any(modifier.kind in ("ing", "part") for modifier in found)
-            if link and (tag not in ("ing", "part", "who", "prep") or not (top or again or tag == "who")):
+            inmost = tag == "who" and self._lower(link) in ("which", "where")
+            if link and (tag not in ("ing", "part", "who", "prep") or not (top or again or inmost)):
                 return found
             if link and self._tag(link - 1) == "and" and tag in ("ing", "part") and not again:
                 return found  # another predicate of the same subject
-            if link and self._tag() == "and" and tag == "prep" and self._starts_clause(link):
+            if link and tag == "prep" and self._clause_after_lead(link):
                 return found
-            if link and tag == "prep" and self._tag(link - 1) == "," and self._clause_after_lead(link):
-                return found
+            if within == "place" and self._lower(link) == "with":
+                return found  # "sits on a bench with a dog": the one who sits has a dog
             if tag == "prep":
-                found.append(self._prepositional(self._next(link), single=not in_predicate))
+                found.append(self._prepositional(self._next(link), single=not in_predicate, of=of))
             elif tag in ("ing", "part"):
                 found.append(self._participle(self._next(link)))
             elif tag == "who":
@@ -208,7 +205,7 @@ class _Parser:
                 words = self._next()
                 found.append(Modifier(":", [], words, self._nouns(verb_seen=True)))
             elif not link and tag == "(":
-                raise NotRead
+                found.append(self._bracket())
             elif not link and tag == "adv" and self._lower() in ADVERBS and in_predicate:
                 found.append(Modifier("adv", [], self._next()))
             else:
@@ -228,16 +225,29 @@ class _Parser:
         self._at = before
         return result
 
-    def _prepositional(self, link: list[Token], single: bool = False) -> Modifier:
+    def _prepositional(self, link: list[Token], single: bool = False, of: Sequence[Token] = ()) -> Modifier:
         words = self._take("adv") + self._next()
         if self._tag() == "prep":  # "from behind the car"
             words += self._next()
         modifier = Modifier("prep", link, words)
         if self._tag() in ("the", "noun", "word", "it", "adv"):
-            modifier.nouns = self._nouns(verb_seen=True, single=single and words[-1].lower in PLACES, top=False)
+            place = words[-1].lower in PLACES
+            thing = any(token.tag == "noun" for token in of)
+            within = "noun" if thing else "place" if place and not single else ""
+            modifier.nouns = self._nouns(verb_seen=True, single=single and place, top=False, within=within)
         elif self._tag() == "ing":
             modifier.modifiers = [self._participle([])]
         return modifier
+
+    def _second_object(self) -> list[Modifier]:
+        """Read the second of two objects: "gives the room a cosy look"."""
+        return [Modifier("object", [], [], self._nouns(verb_seen=True, top=False))] if self._tag() == "the" else []
+
+    def _bracket(self) -> Modifier:
+        words = self._next()
+        while self._tag() not in ("end", ")"):
+            words += self._next()
+        return Modifier("(", [], words + self._take(")"))
 
     def _participle(self, link: list[Token]) -> Modifier:
         kind = self._tag()
@@ -246,17 +256,23 @@ class _Parser:
         modifier = Modifier(kind, link, words)
         if self._tag() in ("the", "noun", "word", "it"):
             modifier.nouns = self._nouns(verb_seen=True, top=False)
-        modifier.modifiers = self._modifiers(top=False, in_predicate=False, verb_seen=True)
+            modifier.modifiers = self._second_object()
+        modifier.modifiers += self._modifiers(top=False, in_predicate=False, verb_seen=True)
         return modifier
 
-    def _relative(self, link: list[Token]) -> Modifier:
-        words = self._next()
-        modifier = Modifier("who", link, words)
-        if words[0].lower == "whose" or self._tag() not in ("verb", "aux", "adv"):
+    def _relative(self, link: list[Token], count: int = 1) -> Modifier:
+        pronoun = self._next(count)
+        modifier = Modifier("who", link, pronoun)
+        if pronoun[0].lower == "whose" or self._tag() not in ("verb", "aux", "adv"):
             modifier.clause = self._clause([])
         else:
             clause = Clause([], [], None, [self._predicate([])])
-            while (count := self._link()) and self._tag(count) in ("verb", "aux"):
+            while (count := self._link()) and self._tag(count - 1) == "and" and self._tag(count) in ("verb", "aux"):
                 clause.predicates.append(self._predicate(self._next(count)))
             modifier.clause = clause
         return modifier
+
+
+def _begin_alike(first: Noun, other: Token) -> bool:
+    """Say whether a phrase is of one list with another: "a window with curtains, a rug" has a rug beside the window."""
+    return (first.words[0].tag == "the") == (other.tag == "the")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from eah_vllm_server.verify.cursor import NotRead
 from eah_vllm_server.verify.grammar import Clause, tokens_of
 from eah_vllm_server.verify.leaning import Leaning
 from eah_vllm_server.verify.mentions import Mention
-from eah_vllm_server.verify.parser import NotRead, parse
+from eah_vllm_server.verify.parser import parse
 from eah_vllm_server.verify.prune import Mixed, Pruner
 from eah_vllm_server.verify.sentences import Sentence, join, split
 from eah_vllm_server.verify.tokens import Token, tokenize
@@ -46,16 +47,25 @@ class Removal:
     def left(self, instead: Mapping[int, str] | None = None) -> list[Left]:
         """Return what becomes of each sentence; `instead` has texts for some, by their index."""
         leaning = Leaning()
+        named: set[str] = set()
         result = []
         for i, sentence in enumerate(self.sentences):
             tokens = leaning.deny_pronouns(tokenize(self._answer, sentence.start, sentence.end, self._marked))
+            # What an earlier sentence names may be lost here.
+            tokens = [replace(token, kept=token.kept and token.object not in named) for token in tokens]
             if instead and i in instead:
                 left = Left(instead[i], [token for token in tokens if not token.denied], False)
             else:
                 left = self._reduce(sentence, tokens, leaning)
-            leaning.note(tokens, left.text is not None, any(token.kept for token in left.tokens))
+            leaning.note(tokens, left.text is not None, left.tokens)
+            named |= {token.object for token in left.tokens if token.object}
             result.append(left)
-        return result
+        return [replace(left, mixed=left.mixed and self._loses(i, named)) for i, left in enumerate(result)]
+
+    def _loses(self, i: int, named: Collection[str]) -> bool:
+        _, mentions = self.sentence(i)
+        gone = {mention.object for mention, is_denied in self._marked if is_denied}
+        return any(mention.object not in gone and mention.object not in named for mention in mentions)
 
     def _reduce(self, sentence: Sentence, tokens: list[Token], leaning: Leaning) -> Left:
         original = self._answer[sentence.start : sentence.end]
@@ -86,7 +96,7 @@ class Removal:
 
     def _finish(self, clauses: list[Clause], tokens: list[Token], leaning: Leaning, mixed: bool) -> Left:
         left = leaning.without_also([token for clause in clauses for token in tokens_of(clause)])
-        if not _is_whole(left):
+        if not _is_whole(left, tokens):
             return Left(None, [], any(token.kept for token in tokens))
         return Left(self._render(left, tokens), left, mixed)
 
@@ -105,11 +115,14 @@ class Removal:
         return text
 
 
-def _is_whole(tokens: Sequence[Token]) -> bool:
-    """Say whether the tokens can stand as a sentence, as far as its first and last words show."""
+def _is_whole(tokens: Sequence[Token], before: Sequence[Token]) -> bool:
+    """Say whether the tokens can stand as a sentence, as far as their first and last words show."""
     if not tokens or any(token.denied for token in tokens):
         return False
     first, last = tokens[0], tokens[-1]
     starts = first.tag in ("the", "word", "noun", "it", "adv", "prep", "ing", "part", "while", "aux", "verb")
-    ends = last.tag in ("word", "noun", "adv", "ing", "part", "verb", "prep", "it")
+    followed = next((b.tag for a, b in pairwise(before) if a.start == last.start), "end")
+    ends = last.tag in ("word", "noun", "adv", "ing", "part", "verb", "it") or (
+        last.tag == "prep" and followed not in ("the", "word", "noun", "it", "who", "ing")
+    )
     return starts and ends and any(token.tag in ("word", "noun", "it") for token in tokens)

@@ -59,6 +59,7 @@ class Token:
         tag: its part in the sentence, see `tag_tokens`.
         denied: whether it names what must go.
         kept: whether it names what must stay.
+        object: the object that it names.
     """
 
     text: str
@@ -67,6 +68,7 @@ class Token:
     tag: str = "word"
     denied: bool = False
     kept: bool = False
+    object: str = ""
 
     @property
     def lower(self) -> str:
@@ -80,7 +82,7 @@ def tokenize(answer: str, start: int, end: int, mentions: Sequence[tuple[Mention
     for mention, denied in mentions:
         if start <= mention.start and mention.end <= end:
             tokens += _plain(answer, at, mention.start)
-            tokens.append(Token(mention.text, mention.start, mention.end, "noun", denied, not denied))
+            tokens.append(Token(mention.text, mention.start, mention.end, "noun", denied, not denied, mention.object))
             at = mention.end
     return tag_tokens([*tokens, *_plain(answer, at, end)])
 
@@ -108,10 +110,11 @@ def tag_tokens(tokens: Sequence[Token]) -> list[Token]:
 
 
 def _is_singular(tagged: Sequence[Token]) -> bool:
-    """Say whether a noun phrase that ends here begins with "a"."""
-    for token in reversed(tagged):
-        if token.tag not in ("word", "noun"):
-            return token.lower in ("a", "an")
+    """Say whether a noun phrase that ends here begins with "a", and is not the last one of several."""
+    for i in range(len(tagged) - 1, -1, -1):
+        if tagged[i].tag not in ("word", "noun"):
+            several = i > 0 and tagged[i - 1].tag == "and" and tagged[-1].tag == "noun"
+            return tagged[i].lower in ("a", "an") and not several
     return False
 
 
