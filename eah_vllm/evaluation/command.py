@@ -37,6 +37,7 @@ def run(
     *,
     with_controls: bool,
     with_fixed_heads: bool = True,
+    with_heads: bool = True,
     remove: Remover | None = None,
     choose_threshold: bool = False,
 ) -> str:
@@ -49,6 +50,7 @@ def run(
         out: folder of the run.
         with_controls: whether to ask also with other heads, and for captions that end sooner.
         with_fixed_heads: whether every fixed head in turn is among the controls.
+        with_heads: whether any other head is among the controls.
         remove: the server's code that takes objects out of a text, for the controls of settings with `verify`.
         choose_threshold: whether to look for the threshold of `verify` on these pictures.
 
@@ -56,7 +58,7 @@ def run(
         AskError, RunError, SettingError: see these classes.
     """
     settings = list(dict.fromkeys(settings))
-    if with_controls:
+    if with_controls and with_heads:
         settings += controls(settings)
     identity = {**task.identity(), "model": server.model, "version": version("eah-vllm")}
     answers = AnswerFile(out, identity)
@@ -64,7 +66,7 @@ def run(
         ask_all(server, task, settings, answers)
         if with_controls:
             settings += verify_controls(server, task, settings, answers, remove)
-        if with_controls and with_fixed_heads:
+        if with_controls and with_heads and with_fixed_heads:
             settings += ask_fixed_heads(server, task, settings, answers, out)
         chosen = [setting for setting in settings if setting.lets_eah_choose and not setting.end_bias]
         has_captions = any(question.group == "caption" for question in task.questions())
@@ -75,6 +77,7 @@ def run(
                 settings.append(tune_end_bias(server, task, chosen[0], answers))
     finally:
         answers.close()
+    settings = list(dict.fromkeys(settings))  # the tuned bias may be one of the curve's
     rows = summarize(task, settings, answers)
     main = "chairs" if has_captions else "f1"
     checked = verify_facts(task, settings, answers, remove, choose=choose_threshold)
@@ -152,6 +155,7 @@ def main(argv: Sequence[str] | None = None, remove: Remover | None = None) -> in
         task.add_argument(
             "--no-controls", action="store_true", help="leave out other heads, captions that end sooner, random removal"
         )
+        task.add_argument("--no-heads", action="store_true", help="of the controls, leave out other heads")
         task.add_argument(
             "--choose-threshold", action="store_true",
             help="look for the threshold of verify on these pictures, which no result should be told of then",
@@ -167,7 +171,8 @@ def main(argv: Sequence[str] | None = None, remove: Remover | None = None) -> in
         settings = [parse_setting(text) for text in args.settings or ["off", "on"]]
         told = run(
             server_of(args), args.make_task(args), settings, args.out, with_controls=not args.no_controls,
-            with_fixed_heads=not args.no_fixed_heads, remove=remove, choose_threshold=args.choose_threshold,
+            with_fixed_heads=not args.no_fixed_heads, with_heads=not args.no_heads, remove=remove,
+            choose_threshold=args.choose_threshold,
         )  # fmt: skip
     except (SettingError, TaskError, RunError, AskError) as error:
         sys.stderr.write(f"eah-vllm eval: {error}\n")

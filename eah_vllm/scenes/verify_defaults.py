@@ -13,8 +13,8 @@ from eah_vllm.scenes.captions import presence_question
 from eah_vllm.scenes.vocabulary import NAMES
 
 FILE = "verify.json"
-THRESHOLD = 0.5
-"""P(yes) below it is denied."""
+THRESHOLD = 0.4
+"""P(yes) below it is denied. It was chosen on 1,200 validation scenes (`docs/results.md`)."""
 
 
 def verify_defaults() -> dict[str, Any]:
