@@ -43,10 +43,14 @@ def parsed(block: str | None) -> ast.AST | None:
         return None
 
 
-def has_attribute(block: str, name: str) -> bool:
-    """Whether a class assigns or annotates an attribute of that name in its body."""
+def attribute(block: str, name: str) -> str | None:
+    """Return the text of the statement by which a class's body assigns or annotates an attribute; None if none does."""
     margin = f"\n    {name}"
-    return margin in block and re.search(rf"{margin}\s*[:=]", block) is not None
+    start = re.search(rf"{margin}\s*[:=]", block) if margin in block else None
+    if start is None:
+        return None
+    stop = re.compile(r"^ {0,4}[^\s)]", re.MULTILINE).search(block, start.end())
+    return dedent(block[start.start() : stop.start() if stop else None])
 
 
 def bases(block: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from eah_vllm.contract.blocks import bases, block, has_attribute, parsed
+from eah_vllm.contract.blocks import attribute, bases, block, parsed
 from eah_vllm.contract.definition import Definition
 
 
@@ -36,9 +36,9 @@ class VllmSource:
         if not qualified_name:
             return Definition(module, ast.parse(self._text(module)))
         owner, _, member = qualified_name.partition(".")
-        method = self._method(module, owner, member) if member else None
-        if method is not None:
-            return method
+        found = self._by_text(module, owner, member) if member else None
+        if found is not None:
+            return found
         found = self._top_level(module, owner)
         return self.member(found, member) if found is not None and member else found
 
@@ -79,17 +79,18 @@ class VllmSource:
             self._blocks[module, name] = block(self._text(module), name)
         return self._blocks[module, name]
 
-    def _method(self, module: str, owner: str, name: str) -> Definition | None:
-        """Find a method of a class or of its bases, and parse only that; None where it takes more to find it."""
+    def _by_text(self, module: str, owner: str, name: str) -> Definition | None:
+        """Find a member of a class or of its bases, and parse only that; None where it takes more to find it."""
         text = self._block(module, owner)
-        if text is None or has_attribute(text, name):
+        if text is None:
             return None
-        node = parsed(block(text, name, indent=4))
-        if node is not None:
-            return Definition(module, node, True)
+        found = [part for part in (block(text, name, indent=4), attribute(text, name)) if part is not None]
+        if found:
+            node = parsed(found[0]) if len(found) == 1 else None
+            return Definition(module, node, True) if node is not None else None
         imported = {} if all(self._block(module, base) for base in bases(text)) else self._shown(module)[1]
-        inherited = (self._method(*imported.get(base, (module, base)), name) for base in bases(text))
-        return next((found for found in inherited if found is not None), None)
+        inherited = (self._by_text(*imported.get(base, (module, base)), name) for base in bases(text))
+        return next((member for member in inherited if member is not None), None)
 
     def _top_level(self, module: str, name: str) -> Definition | None:
         if (module, name) not in self._found:

@@ -8,8 +8,8 @@ MEDIA = "vllm.multimodal.media"
 EDGE = (  # hardening/
     Name("vllm.entrypoints.launchers.app", "build_app", "limits and keys of the command line",
          code="app.state.args = args"),
-    Name("vllm.engine.arg_utils", "EngineArgs", "limits of the HTTP server", fields="additional_config"),
-    Name("vllm.engine.arg_utils", "EngineArgs", "no pickles over HTTP", fields="enable_prompt_embeds"),
+    Name("vllm.engine.arg_utils", "EngineArgs.additional_config", "limits of the HTTP server", silent=True),
+    Name("vllm.engine.arg_utils", "EngineArgs.enable_prompt_embeds", "no pickles over HTTP", silent=True),
     Name("vllm.entrypoints.serve.middleware.authenticate", "AuthenticationMiddleware", "the API key"),
     Name("vllm.entrypoints.serve.middleware.authenticate", "AuthenticationMiddleware.__init__", "the API key",
          calls="app, tokens"),

@@ -172,12 +172,17 @@ def run_changed(folder: Path, change: tuple[str, str, str], *command: str) -> su
             "protocol.ChatCompletionRequest.to_sampling_params: expected code that mentions vllm_xargs, found none",
         ),
         (
+            ("entrypoints/openai/chat_completion/protocol.py", "use_beam_search", "beam_search"),
+            ATTACH_ROUTES,
+            "protocol.ChatCompletionRequest.use_beam_search: expected this name, found nothing of this name",
+        ),
+        (
             ("plugins/endpoint_plugins/interface.py", "attach_router(", "attach_routes("),
             "import eah_vllm_server.__main__ as command, sys; sys.argv[1:] = ['serve']; command.main()",
             "vllm.plugins.endpoint_plugins.interface.EndpointPlugin.attach_router: expected this name, found nothing",
         ),
     ],
-    ids=["plugin", "worker", "scheduler", "layout", "server", "command"],
+    ids=["plugin", "worker", "scheduler", "layout", "server", "beam search", "command"],
 )
 def test_a_changed_vllm_is_refused_at_start(
     change: tuple[str, str, str], start: str, refused: str, tmp_path: Path

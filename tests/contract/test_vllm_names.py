@@ -147,7 +147,8 @@ def tell_differences_when_imported() -> None:
             unimported.append(f"{name.module} ({name.part}): {error}")
             continue
         for part in filter(None, name.name.split(".")):
-            value = getattr(value, part, None)
+            # pydantic and dataclasses keep a field without a plain default only as an annotation
+            value = getattr(value, part, getattr(value, "__annotations__", {}).get(part))
         found = SOURCE.find(name.module, name.name)
         if value is None or found is None:
             wrong.append(f"{name}: {value}")
