@@ -226,3 +226,28 @@ def test_routes_without_pictures_refuse_it(server: Server, path: str) -> None:
     status, answer = server.post(path, {"model": "scenes", "max_tokens": 2, "verify": True} | prompts)
     assert (status, json.loads(answer)["error"]["param"]) == (400, "verify")
     assert server.post(path, {"model": "scenes", "max_tokens": 2, "verify": False} | prompts)[0] == 200
+
+
+def test_it_is_described(server: Server) -> None:
+    described = json.loads(server.get("/v1/eah")[1])["verify"]
+    assert described["defaults"]["action"] == "report"
+    assert described["defaults"]["extractor"] == "words"
+    assert described["defaults"]["objects"] == len(NAMES)
+    assert described["limits"]["max_mentions"][1] >= described["defaults"]["max_mentions"]
+    assert {"words", "model"} <= set(described["extractors"])
+    assert "P(yes)" in described["options"]["threshold"]["description"]
+    schemas = json.loads(server.get("/openapi.json")[1])["components"]["schemas"]
+    for name in ("EAHChatCompletionRequest", "EAHResponsesRequest", "EAHMessagesRequest"):
+        assert {"$ref": "#/components/schemas/VerifyOptions"} in schemas[name]["properties"]["verify"]["anyOf"]
+
+
+def test_what_is_found_is_counted(server: Server) -> None:
+    named = ("eah_verify_requests_total", "eah_verify_mentions_total", "eah_verify_seconds_count")
+    before = server.metrics()
+    verdicts_before = [server.counter(named[1], verdict=one) for one in ("confirmed", "denied", "unasked")]
+    post(server, verify={"max_mentions": 3})
+    post(server, verify={"objects": ["cloud"]})
+    after = server.metrics()
+    assert [after[name] - before[name] for name in named] == [2, 5, 2]
+    verdicts_after = [server.counter(named[1], verdict=one) for one in ("confirmed", "denied", "unasked")]
+    assert [b - a for a, b in zip(verdicts_before, verdicts_after, strict=True)] == [3, 1, 1]

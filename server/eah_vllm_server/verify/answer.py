@@ -27,8 +27,9 @@ class AnswerText:
     def see(self, data: Mapping[str, Any]) -> None:
         """Read a reply, or one event of a stream."""
         kind = data.get("type")
-        inner = data.get("response") or data.get("message") or data
-        self.model = inner.get("model") or self.model
+        for holder in (data, data.get("response"), data.get("message")):
+            if isinstance(holder, Mapping):
+                self.model = holder.get("model") or self.model
         if kind == "content_block_delta":
             self._streamed.append(data["delta"].get("text") or "")
         elif kind == "response.output_text.delta":
