@@ -44,17 +44,19 @@ class Report:
     layers: tuple[Mapping[str, Any], ...] = ()
     detail: str | None = None
     """What else is to be said of the reason; absent from the JSON form where there is nothing."""
+    modality: str | None = None
+    """Modalities whose tokens counted as image tokens; absent from the JSON form where these were pictures alone."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
-        detail = self.detail or DETAILS.get(self.reason or "")
         said = {"applied": self.applied, "reason": self.reason, "layers": [dict(layer) for layer in self.layers]}
-        return said if detail is None else said | {"detail": detail}
+        more = {"detail": self.detail or DETAILS.get(self.reason or ""), "modality": self.modality}
+        return said | {name: value for name, value in more.items() if value is not None}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Report":
         """Read the JSON form back."""
-        return cls(data["applied"], data["reason"], tuple(data["layers"]), data.get("detail"))
+        return cls(data["applied"], data["reason"], tuple(data["layers"]), data.get("detail"), data.get("modality"))
 
 
 def merge_reports(parts: Sequence[Report]) -> Report:
@@ -65,4 +67,4 @@ def merge_reports(parts: Sequence[Report]) -> Report:
     reasons = [(part.reason, part.detail) for part in parts if part.reason not in (None, NOT_RUN)]
     applied = any(part.applied for part in parts)
     reason, detail = reasons[0] if reasons else (None if applied else NOT_RUN, None)
-    return Report(applied, reason, tuple(layers[idx] for idx in sorted(layers)), detail)
+    return Report(applied, reason, tuple(layers[idx] for idx in sorted(layers)), detail, parts[0].modality)

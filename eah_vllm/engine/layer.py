@@ -1,5 +1,6 @@
 """Wraps the attention implementation of a decoder layer, so that methods can change what it computes."""
 
+import logging
 from functools import cache
 from typing import Any
 
@@ -12,7 +13,6 @@ from vllm.distributed import (
     get_tensor_model_parallel_world_size,
     tensor_model_parallel_all_reduce,
 )
-from vllm.logger import init_logger
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.models.utils import extract_layer_index
 
@@ -24,7 +24,7 @@ from eah_vllm.method.shards import HeadShards
 from eah_vllm.reuse.prefix_attention import READABLE_IMPLS
 from eah_vllm.worker.intervention import Intervention
 
-logger = init_logger(__name__)
+logger = logging.getLogger("vllm.eah")
 
 
 class EAHAttentionMixin:
@@ -159,4 +159,4 @@ def _of_all_stages(layers: set[int], reasons: dict[int, str]) -> tuple[set[int],
 def _log(unsupported: dict[int, str]) -> None:
     for reason in sorted(set(unsupported.values())):
         layers = ", ".join(str(layer) for layer in sorted(unsupported) if unsupported[layer] == reason)
-        logger.info_once("EAH cannot change layers %s: %s.", layers, reason)
+        logger.info("EAH cannot change layers %s: %s.", layers, reason)

@@ -60,6 +60,8 @@ class Intervention:
         # `identifier` may begin with the name of a LoRA adapter; `mm_hash` is the picture's alone.
         pictures = tuple(image.mm_hash or image.identifier for image in images)
         state = RequestState(new.req_id, order, new.prompt_len, spans, pictures, order.reason)
+        kinds = sorted({image.modality for image in images})
+        state.modality = ", ".join(kinds) if kinds not in ([], ["image"]) else None
         state.counted_elsewhere = order.settings.layers[0] not in self.local_layers
         refused = [layer for layer in order.settings.layers if layer in self.unsupported_layers]
         if spans and refused:

@@ -53,6 +53,8 @@ class RequestState:
     """The reason why no layer can be changed, once that is known."""
     detail: str | None = None
     """What else is to be said of the reason."""
+    modality: str | None = None
+    """Modalities of its image tokens, where these are not pictures alone."""
     outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
     counted_elsewhere: bool = False
     """Whether another pipeline stage, which has the request's first layer, counts it; here only heads are counted."""
@@ -87,10 +89,11 @@ class RequestState:
     def report(self) -> Report:
         """Report what was done so far; wait for the device if necessary."""
         if not self.outcomes:
-            return Report(False, self.reason or report.NOT_RUN, detail=self.detail)
+            return Report(False, self.reason or report.NOT_RUN, detail=self.detail, modality=self.modality)
         read = [self.explain(self.outcomes[layer]) for layer in sorted(self.outcomes)]
         failed = [reason for _, reason in read if reason is not None]
-        return Report(len(failed) < len(read), failed[0] if failed else None, tuple(layer for layer, _ in read))
+        layers = tuple(layer for layer, _ in read)
+        return Report(len(failed) < len(read), failed[0] if failed else None, layers, modality=self.modality)
 
     def explain(self, outcome: LayerOutcome) -> tuple[LayerReport, str | None]:
         """Return what was done in one layer, and why it was not changed (None: it was); wait for the device."""

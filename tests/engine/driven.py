@@ -83,6 +83,8 @@ class _Driver:
 def _prompt(ask: Ask) -> Any:
     if isinstance(ask.prompt, np.ndarray):
         return {"prompt_embeds": torch.from_numpy(ask.prompt)}
+    if ask.videos:
+        return {"prompt": ask.prompt, "multi_modal_data": {"image": ask.images, "video": ask.videos}}
     if not len(ask.images):
         return {"prompt": ask.prompt}
     images = torch.from_numpy(ask.images) if isinstance(ask.images, np.ndarray) else ask.images

@@ -44,6 +44,8 @@ class Ask:
     structured: dict[str, Any] | None = None
     """Fields of `StructuredOutputsParams`; generation then ends where the grammar ends."""
     prompt_logprobs: bool = False
+    videos: list[np.ndarray] = field(default_factory=list)
+    """Frames, `[frames, height, width, 3]`, of each video."""
     uuids: list[str] | None = None
     """Names of the pictures, in place of hashes of their content."""
 

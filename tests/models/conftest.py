@@ -33,11 +33,12 @@ class Shared:
         self.more = more
 
     def serving(self, family: Family, path: Path, **more: Any) -> Engine:
-        options: dict[str, Any] = {"limit_mm_per_prompt": {"image": family.max_images, "video": 0}, "max_num_seqs": 4}
+        limits = {"image": family.max_images, "video": 0}
+        options: dict[str, Any] = {"limit_mm_per_prompt": limits, "max_num_seqs": 4} | more
         if self.engine is None:
-            self.engine = Engine(path, **self.more, **options, **more)
+            self.engine = Engine(path, **self.more, **options)
         else:
-            self.engine.restart(path, **options, **more)
+            self.engine.restart(path, **options)
         return self.engine
 
     def close(self) -> None:

@@ -14,14 +14,14 @@ FAMILIES: dict[str, Family] = {
     "Qwen2-VL": QWEN2_VL,
     "Qwen2.5-VL": QWEN25_VL,
     "Qwen3-VL": QWEN3_VL,
-    "Qwen3.5": QWEN35,
     "GLM-4.1V": GLM4V,
     "InternVL": INTERNVL,
     "Idefics3": IDEFICS3,
     "Mistral 3": MISTRAL3,
-    "MiniCPM-V 4.6": MINICPMV,
     "Command A Vision": COHERE2,
     "BLIP-2": BLIP2,
 }
 REFUSED: dict[str, Family] = {"Gemma 3": GEMMA3, "PaliGemma": PALIGEMMA}
 """Families of which EAH can change no layer."""
+HYBRID: dict[str, Family] = {"Qwen3.5": QWEN35, "MiniCPM-V 4.6": MINICPMV}
+"""Families with linear attention in some layers, which vLLM computes on CPUs in bfloat16 only."""

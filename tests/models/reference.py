@@ -24,11 +24,16 @@ class Reference:
     path: Path
 
     def generate(
-        self, prompt: str, images: list[Image.Image], eah: dict[str, Any] | None = None, max_tokens: int = 8
+        self,
+        prompt: str,
+        images: list[Image.Image],
+        eah: dict[str, Any] | None = None,
+        max_tokens: int = 8,
+        **videos: Any,
     ) -> ReferenceOutput:
         """Greedy generation with or without EAH; image tokens are where the prompt has the family's image token."""
         model, processor = _load(str(self.path))
-        inputs = processor(text=prompt, images=images or None, return_tensors="pt")
+        inputs = processor(text=prompt, images=images or None, return_tensors="pt", **videos)
         input_ids = inputs["input_ids"][0].tolist()
         request = None if eah is None else self._request(eah, input_ids, processor)
         for module in model.modules():
