@@ -20,6 +20,7 @@ LAYOUT = "kv_cache.view((num_blocks, num_kv_heads, block_size * 2, -1))"
 START = (  # engine/registration.py, config.py, refusals.py
     Name("vllm.plugins", "DEFAULT_PLUGINS_GROUP", "our entry point", equals="vllm.general_plugins"),
     Name("vllm", "ModelRegistry", "our model classes"),
+    Name("vllm", "__version__", "names our model classes"),
     Name("vllm.model_executor.models.registry", "_ModelRegistry.register_model", "our model classes",
          calls="model_arch, model_cls"),
     Name("vllm.model_executor.models.registry", "_ModelRegistry.get_supported_archs", "our config hook", calls=""),
