@@ -102,7 +102,7 @@ _ROWS = (
         note="It works; no gain is to be expected, since a Q-Former has mixed the picture into 32 tokens. Published "
         "for InstructBLIP, which has the same Q-Former: none.",
     ),
-    Row("LlavaNextVideoForConditionalGeneration", "LLaVA-NeXT-Video", UNTESTED, NEWLINES),
+    Row("LlavaNextVideoForConditionalGeneration", "LLaVA-NeXT-Video", UNTESTED, ALL, VIDEO),
     Row("Qwen3VLMoeForConditionalGeneration", "Qwen3-VL, mixture of experts", UNTESTED, EMBEDDED),
     Row(
         "Qwen3_5ForConditionalGeneration",

@@ -21,8 +21,8 @@ load_general_plugins()
 import eah_vllm
 eah_vllm.register()  # vLLM may load a plugin more than once
 after = ModelRegistry.models
-theirs = {name: hooks.get(name, VerifyAndUpdateConfig) for name in before}
-inherit = [name for name in before if not issubclass(MODELS_CONFIG_MAP[name], theirs[name])]
+theirs = {name: hooks.get(name, VerifyAndUpdateConfig) for name in {*before, *hooks}}
+inherit = [name for name in theirs if not issubclass(MODELS_CONFIG_MAP[name], theirs[name])]
 twice = [name for name, hook in MODELS_CONFIG_MAP.items() if len(hook.__mro__) > len(theirs[name].__mro__) + 2]
 models = {model.module_name for model in before.values()}
 print(json.dumps({

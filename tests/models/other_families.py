@@ -29,6 +29,7 @@ from transformers import (
 )
 
 from tests.models.family import HEADS, HIDDEN, TEXT, VOCAB_SIZE, Family
+from tests.models.llava_families import TOWER
 from tests.models.qwen_families import ROPE
 
 TILE = 56
@@ -42,6 +43,9 @@ VISION: dict[str, Any] = {
 }
 SIGLIP = VISION | {"vision_use_head": False}
 SQUARE = {"height": TILE, "width": TILE}
+
+# vLLM's processors of the Gemma family look these up.
+NEWLINES = {f"newlines_{count}": "\n" * count for count in range(1, 5)}
 
 MINICPMV = Family(
     "MiniCPMV4_6ForConditionalGeneration",
@@ -139,7 +143,9 @@ GEMMA3 = Family(
         "image_token": "<image_soft_token>",
         "boi_token": "<start_of_image>",
         "eoi_token": "<end_of_image>",
-    },
+    }
+    | NEWLINES,
+    renamed=TOWER,
     refused={0: "sliding window", 1: "images attend both ways", 2: "images attend both ways"},
 )
 
@@ -155,7 +161,8 @@ PALIGEMMA = Family(
     processor=lambda tokenizer: PaliGemmaProcessor(SiglipImageProcessor(size=SQUARE, image_seq_length=16), tokenizer),
     image="",
     image_token="<image>",
-    specials={"image_token": "<image>"},
+    specials={"image_token": "<image>"} | NEWLINES,
+    renamed=TOWER,
     max_images=1,
     refused=dict.fromkeys(range(3), "images attend both ways"),
 )
@@ -187,6 +194,7 @@ COHERE2 = Family(
         "eoi_token": "<|END_OF_IMG|>",
         "img_line_break_token": "<|IMG_LINE_BREAK|>",
     },
+    renamed=TOWER,
     layers=(0, 3),
     refused={1: "sliding window", 2: "sliding window"},
 )

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import pytest
+from transformers import AutoTokenizer
 
 from eah_vllm.models import MODELS
 from tests.engine.compare import report_of
 from tests.engine.driver import Ask
 from tests.models.conftest import Shared, serve
 from tests.models.qwen_families import GLM_OCR
-from tests.models.test_families import TOKENS, assert_equal, case
+from tests.models.test_families import ONE, TOKENS, pictures
 
 ANY_MODEL = {"eah": {"any_model": True}}
 
 
-def test_an_architecture_without_a_row(ours: Shared, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_architecture_without_a_row(ours: Shared, stock: Shared, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert GLM_OCR.architecture not in MODELS
     served = serve(ours, GLM_OCR, tmp_path_factory.mktemp("no_row"))
-    prompt, images, eah, on = case(served, "relative threshold")
-    off = served.reference.generate(prompt, images, None, TOKENS)
+    prompt, images, eah = GLM_OCR.prompt(ONE), pictures(0, 1), {"layer": 1, "relative_threshold": 1.25}
+    off, on = Ask(prompt, images, None, TOKENS), Ask(prompt, images, eah | {"report": 1, "tag": "on"}, TOKENS)
+    expected = stock.serving(GLM_OCR, served.path).generate([off])[0]
+    for ask in (off, on):
+        got = served.engine.generate([ask])[0]
+        assert (got.tokens, got.first_logprobs) == (expected.tokens, expected.first_logprobs)
     with pytest.raises(RuntimeError, match="eah_collect"):
         served.engine.collect()
-    assert_equal(served.engine.generate([Ask(prompt, images, eah, TOKENS)])[0], off)
 
     engine = ours.serving(GLM_OCR, served.path, additional_config=ANY_MODEL)
-    asks = [Ask(prompt, images, eah | {"report": 1, "tag": "on"}, TOKENS), Ask(prompt, images, None, TOKENS)]
-    got_on, got_off = engine.generate(asks)
-    assert_equal(got_on, on)
-    assert_equal(got_off, off)
+    got = engine.generate([off])[0]
+    assert (got.tokens, got.first_logprobs) == (expected.tokens, expected.first_logprobs)
+    assert engine.generate([on])[0].first_logprobs != expected.first_logprobs
     report = report_of(engine, "on")
-    assert report["layers"] == [on.report[0].as_report() | {"density": pytest.approx(on.report[0].density)}]
+    image_token = AutoTokenizer.from_pretrained(served.path).convert_tokens_to_ids(GLM_OCR.image_token)
+    assert (report["applied"], report["reason"]) == (True, None)
+    assert report["layers"][0]["image_tokens"] == expected.prompt_token_ids.count(image_token) > 1
