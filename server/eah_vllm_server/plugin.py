@@ -86,7 +86,7 @@ class EAHEndpointPlugin:
                 engine=Engine(engine_client, state.online_renderer),
                 models=state.openai_serving_models,
                 gate=state.gate,
-                defaults=server_defaults(args.additional_config or {}, vllm_config.model_config.model),
+                defaults=server_defaults(args.additional_config, vllm_config.model_config.model),
             ),
             runner="V2" if vllm_config.use_v2_model_runner else "V1",
         )
