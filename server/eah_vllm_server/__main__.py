@@ -167,6 +167,7 @@ def main() -> None:
     allow_plugins()
     from eah_vllm_server.drain import asked_to_end
     from eah_vllm_server.hardening.limits import read_limits
+    from eah_vllm_server.verify.options import read_section
 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's own command does
     parser, command = serve_parser()
@@ -176,6 +177,7 @@ def main() -> None:
         parser.error("--grpc starts a server that loads no endpoint plugin and would ignore `eah`; leave it off")
     try:
         read_limits(arguments)
+        read_section(arguments.additional_config)
     except ValueError as error:
         parser.error(str(error))
     limit_cpu_memory(arguments)

@@ -46,6 +46,8 @@ class Gate:
 
     def __init__(self) -> None:
         self.limit: int | None = None
+        self.engine_limit: int | None = None
+        """What the engine itself takes, `--max-num-queued-reqs`; beyond it, it refuses what a check asks."""
         self.closed = False
         """Whether the server is ending and refuses new requests."""
         self.under_way = 0
@@ -68,7 +70,8 @@ class Gate:
 
         Such a request may always use the place of the one that it is made for; so it never waits for others to leave.
         """
-        free = wanted if self.limit is None else max(0, min(wanted, self.limit - self.under_way))
+        limit = self.engine_limit if self.limit is None else self.limit
+        free = wanted if limit is None else max(0, min(wanted, limit - self.under_way))
         self.under_way += free
         return free
 

@@ -82,7 +82,7 @@ class EAHEndpointPlugin:
                 engine=Engine(engine_client, state.online_renderer),
                 models=state.openai_serving_models,
                 gate=state.gate,
-                defaults=server_defaults(args.additional_config or {}, vllm_config.model_config.model),
+                defaults=server_defaults(args.additional_config, vllm_config.model_config.model),
             ),
             runner="V2" if vllm_config.use_v2_model_runner else "V1",
         )
@@ -90,6 +90,7 @@ class EAHEndpointPlugin:
         if state.eah.model.refusal is None:
             await collector.check_identity(identity(vllm_config))
             state.eah.counting = asyncio.create_task(collector.keep_counting())
+        state.gate.engine_limit = vllm_config.scheduler_config.max_num_queued_reqs
         if state.http_limits.hardening:  # otherwise only vLLM's own --max-num-queued-reqs holds, by default no limit
             state.gate.limit = request_limit(vllm_config.scheduler_config)
         state.engine_client = DrainingClient(engine_client, state.gate, state)

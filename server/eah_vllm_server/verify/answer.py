@@ -14,6 +14,8 @@ class AnswerText:
     def __init__(self) -> None:
         self._streamed: list[str] = []
         self._whole: str | None = None
+        self.failed = False
+        """Whether a stream says that its answer failed; there is then nothing to check."""
         self.blocks = 0
         """Blocks of text in a whole reply."""
         self.model: str | None = None
@@ -30,6 +32,7 @@ class AnswerText:
         for holder in (data, data.get("response"), data.get("message")):
             if isinstance(holder, Mapping):
                 self.model = holder.get("model") or self.model
+        self.failed = self.failed or kind == "response.failed"
         if kind == "content_block_delta":
             self._streamed.append(data["delta"].get("text") or "")
         elif kind == "response.output_text.delta":

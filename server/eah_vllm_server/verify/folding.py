@@ -50,8 +50,12 @@ class Folded:
         starts: list[int] = []
         ends: list[int] = []
         for start, end in _clusters(original):
-            piece = unicodedata.normalize("NFKC", original[start:end]).casefold().translate(_SAME)
-            piece = unicodedata.normalize("NFC", piece)
+            piece = original[start:end]
+            if piece.isascii():
+                piece = piece.lower()
+            else:
+                piece = unicodedata.normalize("NFKC", piece).casefold().translate(_SAME)
+                piece = unicodedata.normalize("NFC", piece)
             pieces.append(piece)
             starts += [start] * len(piece)
             ends += [end] * len(piece)

@@ -55,7 +55,11 @@ def join_predicates(before: Sequence[Predicate], after: Sequence[Predicate | Non
         if new is None:
             continue
         if not left:
-            missing = new.main and new.main[0].tag in ("ing", "part") and not any(t.tag == "aux" for t in new.aux)
+            missing = (
+                new.main
+                and new.main[0].tag in ("ing", "part")
+                and not any(t.tag in ("aux", "verb", "to") for t in new.aux)
+            )
             borrowed = [token for token in aux if token.tag == "aux"] if missing and new is not after[0] else []
             new = replace(new, link=[], aux=[*borrowed, *new.aux]) if new is not after[0] else new
         left.append(new)

@@ -28,6 +28,10 @@ class Leaning:
         self.something_left = False
         self.last_gone = False
 
+    def forget(self) -> None:
+        """Forget what the last sentence named; the next one speaks of something else."""
+        self._last = []
+
     def deny_pronouns(self, tokens: Sequence[Token]) -> list[Token]:
         """Return the tokens, with the pronouns among the denied whose noun is denied.
 

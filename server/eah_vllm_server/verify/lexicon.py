@@ -27,6 +27,7 @@ STAND_INS = words("one another other others some each ones the")
 PEOPLE = words("person man woman boy girl child kid baby lady guy player rider skier surfer people adult pedestrian")
 
 BE = words("is are was were be been being 's")
+MODALS = words("can could may might will would should must does do did not")
 AUXILIARIES = BE | words("am has have had can could may might will would should must does do did")
 COORDINATORS = words("and or but & plus yet nor")
 SUBORDINATORS = words("while as whereas although though because since when if so until after before whilst")

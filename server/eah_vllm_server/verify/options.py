@@ -130,7 +130,17 @@ def parse_verify(fields: Any, where: str = FIELD) -> VerifyOptions:
         raise OptionError(f"{where}.{name}", f"{message}, got {shown(fields.get(name))}") from None
 
 
-def server_defaults(additional: Mapping[str, Any], model_folder: str) -> VerifyDefaults:
+def read_section(additional: Any) -> VerifyOptions:
+    """Return the section `verify` of vLLM's `--additional-config`.
+
+    Raises:
+        ValueError: an option is bad; the message says where it stands.
+    """
+    section = additional.get(FIELD, {}) if isinstance(additional, dict) else {}
+    return parse_verify(section, f"--additional-config {FIELD}")
+
+
+def server_defaults(additional: Any, model_folder: str) -> VerifyDefaults:
     """Return the defaults of one server.
 
     Args:
@@ -140,7 +150,7 @@ def server_defaults(additional: Mapping[str, Any], model_folder: str) -> VerifyD
     Raises:
         ValueError: an option is bad; the message says where it stands.
     """
-    said = parse_verify(additional.get(FIELD, {}), f"--additional-config {FIELD}")
+    said = read_section(additional)
     file = Path(model_folder, CHECKPOINT_FILE)
     if file.is_file():
         said = said.over(parse_verify(json.loads(file.read_text(encoding="utf-8")), str(file)))

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eah_vllm_server.verify.cursor import Cursor, NotRead
-from eah_vllm_server.verify.grammar import Clause, Modifier, Noun, Nouns, Predicate
-from eah_vllm_server.verify.lexicon import ADJECTIVES, ADVERBS, BE, PLACES
+from eah_vllm_server.verify.cursor import NotRead
+from eah_vllm_server.verify.grammar import Clause, Modifier, Predicate
+from eah_vllm_server.verify.lexicon import BE
+from eah_vllm_server.verify.phrases import PhraseReader
 from eah_vllm_server.verify.tokens import Token
 
 MOST_TOKENS = 120
-MOST_NOUNS = 2_000
-"""Noun phrases read for one sentence, the same one counted each time; a longer or more tangled sentence is not read."""
 
 
 def parse(tokens: Sequence[Token]) -> list[Clause]:
@@ -29,11 +28,10 @@ def parse(tokens: Sequence[Token]) -> list[Clause]:
     return _Parser(tokens).sentence()
 
 
-class _Parser(Cursor):
+class _Parser(PhraseReader):
     def __init__(self, tokens: Sequence[Token]) -> None:
         super().__init__(tokens)
         self._clause_at: dict[int, bool] = {}
-        self._read = 0
 
     def _starts_clause(self, ahead: int) -> bool:
         """Say whether a noun phrase and its verb follow."""
@@ -52,8 +50,6 @@ class _Parser(Cursor):
             self._at = before
         return self._clause_at[start]
 
-    # --- clauses
-
     def sentence(self) -> list[Clause]:
         clauses = [self._clause([])]
         while self._tag() != "end":
@@ -62,6 +58,8 @@ class _Parser(Cursor):
             if not link:
                 raise NotRead
             clauses.append(self._clause(link))
+            if not clauses[-1].predicates and any(token.tag == "and" for token in link):
+                raise NotRead
         return clauses
 
     def _clause(self, link: list[Token]) -> Clause:
@@ -121,144 +119,18 @@ class _Parser(Cursor):
         predicate.modifiers += self._modifiers(top=True, in_predicate=True, verb_seen=True)
         return predicate
 
-    # --- noun phrases
-
-    def _nouns(self, *, verb_seen: bool, single: bool = False, top: bool = True, within: str = "") -> Nouns:
-        """Read a list of noun phrases.
-
-        Args:
-            verb_seen: whether "and" with a noun phrase and a verb begins another clause.
-            single: whether to read one only, since the others belong to an outer list.
-            top: whether modifiers after a comma belong to the last one.
-            within: "noun" in a modifier of something named, "place" in a place of a predicate.
-        """
-        both = self._next() if self._lower() in ("both", "either") and self._tag(1) != "noun" else []
-        nouns = Nouns([self._noun(verb_seen=verb_seen, top=top and not single, within=within)], [both])
-        while not single:
-            count = self._link()
-            adverbs = int(count > 0 and self._tag(count) == "adv" and self._tag(count + 1) in ("the", "noun", "word"))
-            if not count or self._tag(count + adverbs) not in ("the", "noun", "word"):
-                break
-            if verb_seen and self._starts_clause(count):
-                break
-            if within == "noun" and not _begin_alike(nouns.items[0], self._tokens[self._at + count]):
-                break
-            nouns.links.append(self._next(count + adverbs))
-            nouns.items.append(self._noun(verb_seen=verb_seen, top=top, within=within))
-        return nouns
-
-    def _noun(self, *, verb_seen: bool, top: bool, within: str) -> Noun:
-        self._read += 1
-        if self._read > MOST_NOUNS:
-            raise NotRead
-        words = self._head()
-        return Noun(words, self._modifiers(top=top, in_predicate=False, verb_seen=verb_seen, within=within, of=words))
-
-    def _head(self) -> list[Token]:
-        if self._tag() == "it":
-            return self._next()
-        words = self._take("the", "adv") if self._tag() in ("the", "adv") else []
-        while True:
-            words += self._take("word", "noun")
-            if not words:
-                raise NotRead
-            adjective = words[-1].lower in ADJECTIVES and not any(t.tag == "noun" for t in words)
-            ahead = self._link() if adjective else 0
-            if ahead and self._tag(ahead) in ("word",) and self._tag(ahead + 1) in ("word", "noun"):
-                words += self._next(ahead)  # "a red and white boat"
-            elif self._lower() == "of" and words[-1].lower in ("some", "many", "most", "all", "several", "one", "each"):
-                words += self._next() + self._take("the", "it")
-                if words[-1].tag == "it":
-                    return words
-            else:
-                return words
-
-    # --- modifiers
-
-    def _modifiers(
-        self, *, top: bool, in_predicate: bool, verb_seen: bool, within: str = "", of: Sequence[Token] = ()
-    ) -> list[Modifier]:
-        found: list[Modifier] = []
-        while True:
-            link = self._link()
-            tag = self._tag(link)
-            if self._tag(link) == "the" and self._lower(link + 1) == "of" and self._tag(link + 2) == "who":
-                found.append(self._relative(self._next(link), count=3))  # "some of which"
-                continue
-            again = tag in ("ing", "part") and any(modifier.kind in ("ing", "part") for modifier in found)
-            inmost = tag == "who" and self._lower(link) in ("which", "where")
-            if link and (tag not in ("ing", "part", "who", "prep") or not (top or again or inmost)):
-                return found
-            if link and self._tag(link - 1) == "and" and tag in ("ing", "part") and not again:
-                return found  # another predicate of the same subject
-            if link and tag == "prep" and self._clause_after_lead(link):
-                return found
-            if within == "place" and self._lower(link) == "with":
-                return found  # "sits on a bench with a dog": the one who sits has a dog
-            if tag == "prep":
-                found.append(self._prepositional(self._next(link), single=not in_predicate, of=of))
-            elif tag in ("ing", "part"):
-                found.append(self._participle(self._next(link)))
-            elif tag == "who":
-                found.append(self._relative(self._next(link)))
-            elif not link and tag == ":":
-                words = self._next()
-                found.append(Modifier(":", [], words, self._nouns(verb_seen=True)))
-            elif not link and tag == "(":
-                found.append(self._bracket())
-            elif not link and tag == "adv" and self._lower() in ADVERBS and in_predicate:
-                found.append(Modifier("adv", [], self._next()))
-            else:
-                return found
-            if found[-1].link and self._tag() == "," and not verb_seen and self._tag(1) in ("verb", "aux"):
-                found[-1].close = self._next()
-
     def _clause_after_lead(self, ahead: int) -> bool:
         """Say whether a preposition after a comma begins a clause of its own: ", in the back there is a dog"."""
         before = self._at
         self._at += ahead
         try:
-            self._leads()
-            result = self._starts_clause(0) or self._tag() in ("verb", "aux")
+            leads = self._leads()
+            inverted = bool(leads) and not leads[-1].close and self._tag() in ("verb", "aux")
+            result = inverted or self._starts_clause(0)
         except NotRead:
             result = False
         self._at = before
         return result
-
-    def _prepositional(self, link: list[Token], single: bool = False, of: Sequence[Token] = ()) -> Modifier:
-        words = self._take("adv") + self._next()
-        if self._tag() == "prep":  # "from behind the car"
-            words += self._next()
-        modifier = Modifier("prep", link, words)
-        if self._tag() in ("the", "noun", "word", "it", "adv"):
-            place = words[-1].lower in PLACES
-            thing = any(token.tag == "noun" for token in of)
-            within = "noun" if thing else "place" if place and not single else ""
-            modifier.nouns = self._nouns(verb_seen=True, single=single and place, top=False, within=within)
-        elif self._tag() == "ing":
-            modifier.modifiers = [self._participle([])]
-        return modifier
-
-    def _second_object(self) -> list[Modifier]:
-        """Read the second of two objects: "gives the room a cosy look"."""
-        return [Modifier("object", [], [], self._nouns(verb_seen=True, top=False))] if self._tag() == "the" else []
-
-    def _bracket(self) -> Modifier:
-        words = self._next()
-        while self._tag() not in ("end", ")"):
-            words += self._next()
-        return Modifier("(", [], words + self._take(")"))
-
-    def _participle(self, link: list[Token]) -> Modifier:
-        kind = self._tag()
-        words = self._take("adv") + self._next() + self._take("adv", "to")
-        words += self._take("ing") if words[-1].tag == "to" else []
-        modifier = Modifier(kind, link, words)
-        if self._tag() in ("the", "noun", "word", "it"):
-            modifier.nouns = self._nouns(verb_seen=True, top=False)
-            modifier.modifiers = self._second_object()
-        modifier.modifiers += self._modifiers(top=False, in_predicate=False, verb_seen=True)
-        return modifier
 
     def _relative(self, link: list[Token], count: int = 1) -> Modifier:
         pronoun = self._next(count)
@@ -271,8 +143,3 @@ class _Parser(Cursor):
                 clause.predicates.append(self._predicate(self._next(count)))
             modifier.clause = clause
         return modifier
-
-
-def _begin_alike(first: Noun, other: Token) -> bool:
-    """Say whether a phrase is of one list with another: "a window with curtains, a rug" has a rug beside the window."""
-    return (first.words[0].tag == "the") == (other.tag == "the")

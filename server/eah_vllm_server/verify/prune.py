@@ -11,37 +11,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eah_vllm_server.verify.agreement import agree, introduce, is_plural
-from eah_vllm_server.verify.dependence import completes, each_other, is_place, needs_more, only_shows, stands_alone
+from eah_vllm_server.verify.dependence import completes, each_other, needs_more, only_shows
 from eah_vllm_server.verify.grammar import (
     Clause,
     Modifier,
-    Noun,
-    Nouns,
     Predicate,
     denied,
     deny,
     deny_pronouns,
-    kept,
     tokens_of,
 )
-from eah_vllm_server.verify.joining import agree_relative, join_predicates, linked, relink, spread
-from eah_vllm_server.verify.lexicon import STAND_INS
-from eah_vllm_server.verify.tokens import Token
+from eah_vllm_server.verify.joining import join_predicates
+from eah_vllm_server.verify.prune_phrases import Mixed, PhrasePruner, stands_in
+
+__all__ = ["Mixed", "Pruner"]
 
 
-class Mixed(Exception):
-    """A part names confirmed objects and denied ones, and cannot be split."""
-
-
-class Pruner:
-    """Prunes sentences.
-
-    Args:
-        strict: whether to raise `Mixed` where a confirmed object would be lost.
-    """
-
-    def __init__(self, strict: bool) -> None:
-        self._strict = strict
+class Pruner(PhrasePruner):
+    """Prunes sentences."""
 
     def sentence(self, clauses: Sequence[Clause]) -> list[Clause]:
         """Return the clauses that are left; the first one has nothing before it."""
@@ -51,19 +38,13 @@ class Pruner:
             if gone:
                 clause = deny_pronouns(clause)
             pruned = self._clause(clause)
-            if gone and pruned is not None and not pruned.predicates:
-                self._lose(pruned)  # "..., possibly curious" said something of what is gone
+            if gone and pruned is not None and _leans(pruned):
+                self._lose(pruned)
                 pruned = None
             gone = pruned is None
             if pruned is not None:
                 left.append(pruned if left else replace(pruned, link=[]))
         return left
-
-    def _lose(self, *lost: Noun | Nouns | Modifier | Predicate | Clause | None) -> None:
-        if self._strict and any(map(kept, lost)):
-            raise Mixed
-
-    # --- clauses
 
     def _clause(self, clause: Clause) -> Clause | None:
         if not denied(clause):
@@ -132,124 +113,6 @@ class Pruner:
             pruned = agree([replace(pruned, nouns=introduced)], predicate.nouns, introduced)[0]
         return pruned
 
-    # --- noun phrases
-
-    def _nouns(self, nouns: Nouns, shows: bool) -> tuple[Nouns | None, list[Modifier]]:
-        """Return what is left of a list, and what a single item left behind that may be said of something else."""
-        if not denied(nouns):
-            return nouns, []
-        items: list[Noun] = []
-        links: list[list[Token]] = []
-        loose: list[Modifier] = []
-        gone = False
-        for link, item in zip(nouns.links, nouns.items, strict=True):
-            if gone and all(token.lower in STAND_INS for token in item.words) and not kept(item):
-                continue
-            last = item is nouns.items[-1]
-            places = all(is_place(modifier) for modifier in item.modifiers if kept(modifier))
-            shared = last and bool(items) and places and not any(map(is_place, items[-1].modifiers))
-            left, behind = self._noun(item, shows=shows and not shared, alone=len(nouns.items) == 1 or shared)
-            gone = not left or left[0].words[0] is not item.words[0]
-            if shared and behind:  # "two dogs and a cat on the couch"
-                items[-1] = replace(items[-1], modifiers=[*items[-1].modifiers, *behind])
-            else:
-                loose += behind
-            items += left
-            links += [link, *[[]] * (len(left) - 1)][: len(left)]
-        if not items:
-            return None, loose
-        if len(items) < len(nouns.items) or links[0] is not nouns.links[0]:
-            links = relink(links, nouns.links, long=bool(items[0].modifiers))
-            if len(items) == 1:
-                items = [agree_relative(items[0])]
-        return Nouns(items, links), []
-
-    def _noun(self, noun: Noun, shows: bool, alone: bool) -> tuple[list[Noun], list[Modifier]]:
-        if not denied(noun):
-            return [noun], []
-        scene = shows and not any(token.tag == "noun" for token in noun.words)
-        if not any(token.denied for token in noun.words):
-            modifiers: list[Modifier] = []
-            for modifier in noun.modifiers:
-                left = self._modifier(modifier, shows=scene)
-                if not left and self._is_of(modifier) and not any(token.tag == "noun" for token in noun.words):
-                    return self._without_head(noun, shows, alone)
-                if not left and modifier.kind == ":":
-                    return self._without_head(noun, shows, alone)
-                modifiers += left
-            return [replace(noun, modifiers=modifiers)], []
-        return self._without_head(noun, shows, alone)
-
-    def _is_of(self, modifier: Modifier) -> bool:
-        return modifier.kind == "prep" and modifier.word == "of"
-
-    def _without_head(self, noun: Noun, shows: bool, alone: bool) -> tuple[list[Noun], list[Modifier]]:
-        if any(token.kept for token in noun.words):
-            self._lose(noun)
-            return [], []
-        holding = [modifier for modifier in noun.modifiers if kept(modifier)]
-        if not holding:
-            return [], []
-        if shows and (held := self._held(holding[0])) is not None:
-            others = [left for modifier in holding[1:] for left in self._modifier(modifier, shows=False)]
-            if all(other.word == "with" and other.link for other in others):
-                held[-1] = replace(held[-1], modifiers=[*held[-1].modifiers, *others])
-                return held, []
-        loose = [left for modifier in holding for left in self._modifier(modifier, shows=False)]
-        if alone and all(map(is_place, loose)):
-            return [], loose
-        self._lose(noun)
-        return [], []
-
-    def _held(self, modifier: Modifier) -> list[Noun] | None:
-        """Return the noun phrases that a modifier brings in, if nothing else in it is confirmed."""
-        within: Modifier | Predicate = modifier
-        if modifier.clause is not None:
-            if modifier.clause.subject is not None or len(modifier.clause.predicates) != 1:
-                return None
-            within = modifier.clause.predicates[0]
-        if within.nouns is not None and kept(within.nouns) and not any(map(kept, within.modifiers)):
-            if not any(token.kept for item in within.nouns.items for token in item.words):
-                holding = [m for item in within.nouns.items for m in item.modifiers if kept(m)]
-                return self._held(holding[0]) if len(holding) == 1 else None
-            nouns, _ = self._nouns(within.nouns, shows=True)
-            return None if nouns is None else spread(nouns)
-        holding = [inner for inner in within.modifiers if kept(inner)]
-        if len(holding) == 1 and not (within.nouns is not None and kept(within.nouns)):
-            return self._held(holding[0])
-        return None
-
-    # --- modifiers
-
-    def _modifier(self, modifier: Modifier, shows: bool) -> list[Modifier]:
-        """Return the modifier, what is left of it, what takes its place, or nothing."""
-        if not denied(modifier):
-            return [modifier]
-        if modifier.clause is not None:
-            return self._relative(modifier)
-        if modifier.kind == "(":
-            self._lose(modifier)
-            return []
-        nouns = None
-        if modifier.nouns is not None:
-            holds = modifier.kind == "prep" and modifier.word in ("with", "including", "featuring")
-            nouns, loose = self._nouns(modifier.nouns, shows=shows and holds)
-            if nouns is None:
-                instead = [linked(loose[0], modifier), *loose[1:]] if loose else []
-                self._lose(*[] if loose else [modifier.nouns], *modifier.modifiers)
-                return instead
-            if modifier.word == "between" and len(nouns.items) == 1 and not is_plural(nouns):
-                self._lose(modifier)
-                return []
-            if modifier.kind == ":" and nouns is not modifier.nouns:
-                self._lose(modifier)
-                return []
-        modifiers = [left for inner in modifier.modifiers for left in self._modifier(inner, shows=False)]
-        if modifier.nouns is None and not stands_alone(modifier.words) and not completes(modifiers, modifier.modifiers):
-            self._lose(*modifiers)
-            return []
-        return [replace(modifier, nouns=nouns, modifiers=modifiers)]
-
     def _relative(self, modifier: Modifier) -> list[Modifier]:
         assert modifier.clause is not None
         if modifier.clause.subject is not None or not modifier.clause.predicates:
@@ -261,3 +124,8 @@ class Pruner:
             self._lose(modifier)
             return []
         return [replace(modifier, clause=replace(modifier.clause, predicates=left))]
+
+
+def _leans(clause: Clause) -> bool:
+    """Say whether a clause says something of the one before: "possibly curious", "the other one has a hat"."""
+    return not clause.predicates or (clause.subject is not None and stands_in(clause.subject.items[0]))

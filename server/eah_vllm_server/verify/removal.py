@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -47,13 +48,18 @@ class Removal:
     def left(self, instead: Mapping[int, str] | None = None) -> list[Left]:
         """Return what becomes of each sentence; `instead` has texts for some, by their index."""
         leaning = Leaning()
+        under_denied = self._under_denied_labels()
         named: set[str] = set()
         result = []
         for i, sentence in enumerate(self.sentences):
+            if "**" in sentence.marker:
+                leaning.forget()  # "it" is what the label names
             tokens = leaning.deny_pronouns(tokenize(self._answer, sentence.start, sentence.end, self._marked))
             # What an earlier sentence names may be lost here.
             tokens = [replace(token, kept=token.kept and token.object not in named) for token in tokens]
-            if instead and i in instead:
+            if i in under_denied:
+                left = Left(None, [], any(token.kept for token in tokens))
+            elif instead and i in instead:
                 left = Left(instead[i], [token for token in tokens if not token.denied], False)
             else:
                 left = self._reduce(sentence, tokens, leaning)
@@ -61,6 +67,19 @@ class Removal:
             named |= {token.object for token in left.tokens if token.object}
             result.append(left)
         return [replace(left, mixed=left.mixed and self._loses(i, named)) for i, left in enumerate(result)]
+
+    def _under_denied_labels(self) -> set[int]:
+        """Return the sentences of lines whose label ("**Dog:**") names a denied object."""
+        found: set[int] = set()
+        label = False
+        for i, sentence in enumerate(self.sentences):
+            begin = sentence.start - len(sentence.marker)
+            if sentence.marker:
+                label = any(gone and begin <= mention.start < sentence.start for mention, gone in self._marked)
+            if label:
+                found.add(i)
+            label = label and "\n" not in sentence.gap
+        return found
 
     def _loses(self, i: int, named: Collection[str]) -> bool:
         _, mentions = self.sentence(i)
@@ -112,7 +131,7 @@ class Removal:
             text += token.text
         if before[0].text[:1].isupper():
             text = text[:1].upper() + text[1:]
-        return text
+        return re.sub(r"[*`]+", "", text) if text.count("*") % 4 or text.count("`") % 2 else text  # half of an emphasis
 
 
 def _is_whole(tokens: Sequence[Token], before: Sequence[Token]) -> bool:

@@ -1,9 +1,9 @@
 """Takes denied objects out of an answer.
 
 `remove` only takes away: clauses, items of lists, modifiers and sentences. Its result has words of the answer in their
-order, but for these repairs of what is left: capital letters at the start of a sentence; the number of the verb (is,
+order, but for these repairs of what is left: a capital letter at the start of a sentence; the number of the verb (is,
 are, was, were, has, have, does, do, and the -s of the third person); the place of "and" in a list that has become
-shorter.
+shorter; "a" for "the" where an object comes first after "there is"; "a" for "another" where the one before is gone.
 
 `rewrite` lets the served model put a sentence anew that names confirmed objects too and cannot be split; what the model
 writes counts only if it adds nothing.

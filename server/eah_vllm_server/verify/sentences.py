@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-_MARKER = re.compile(r"(?:[-*\u2022]|\d{1,3}[.)]|#{1,6})[ \t]+")
+_MARKER = re.compile(r"(?:(?:[-*\u2022]|\d{1,3}[.)]|#{1,6})[ \t]+)?(?:\*\*[^*\n]{1,60}(?::\*\*|\*\*:)[ \t]+)?")
 _END = re.compile(
     r"(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)(?<!\be\.g)(?<!\bi\.e)"
     r"""(?:[.!?\u2026]+["'\u201d\u2019)\]*]*(?=\s|$)|[\u3002\uff01\uff1f]["\u201d\u2019]*|:\**(?=\s*(?:\n|$)))"""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from eah_vllm_server.verify.lexicon import (
     ADVERBS,
@@ -17,6 +17,7 @@ from eah_vllm_server.verify.lexicon import (
     DETERMINERS,
     JOINING,
     LONG_PREPOSITIONS,
+    MODALS,
     NO_PARTICIPLE,
     OBJECT_PRONOUNS,
     PARTICIPLES,
@@ -45,7 +46,7 @@ _TAKES_AS = ("serv", "act", "dress", "use", "known", "work")
 _BEFORE_VERB = ("noun", "word", "it", "adv", "who", "and", ",", "ing", "part")
 _BEFORE_PARTICIPLE = ("noun", "word", "aux", "adv", ",", "and")
 _BEFORE_ADVERB = ("aux", "verb", "ing", "part", "", ",", "noun")
-_TOKEN = re.compile(r"\w+(?:[-./]\w+)*(?:['\u2019](?!s\b)\w+)?|['\u2019]s?\b|[^\w\s]")
+_TOKEN = re.compile(r"\w+(?:[-./]\w+)*(?:['\u2019](?!s\b)\w+)?|['\u2019]s?\b|[^\w\s*`]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Token:
         denied: whether it names what must go.
         kept: whether it names what must stay.
         object: the object that it names.
+        lower: the text in lower case, with one space between words.
     """
 
     text: str
@@ -69,11 +71,10 @@ class Token:
     denied: bool = False
     kept: bool = False
     object: str = ""
+    lower: str = field(init=False)
 
-    @property
-    def lower(self) -> str:
-        """The text in lower case, with one space between words."""
-        return " ".join(self.text.lower().split())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lower", " ".join(self.text.lower().split()))
 
 
 def tokenize(answer: str, start: int, end: int, mentions: Sequence[tuple[Mention, bool]]) -> list[Token]:
@@ -157,6 +158,10 @@ def _tag(token: Token, before: Token | None, after: Token | None) -> str:
         return "prep"
     if word.endswith(("n't", "n\u2019t")):
         return "aux"
+    if (word == "one" and previous in ("the", "word")) or word == "ones":
+        return "word"
+    if before is not None and before.lower in MODALS and word in BASE_VERBS:
+        return "verb"
     for tag, members in _CLOSED:
         if word in members:
             return tag

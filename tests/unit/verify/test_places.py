@@ -70,6 +70,17 @@ def test_a_check_borrows_what_is_free() -> None:
     assert asyncio.run(one()) == (4, 5, 1)
 
 
+def test_without_hardening_the_engines_own_limit_holds() -> None:
+    async def one() -> int:
+        gate, room = Gate(), Room()
+        gate.engine_limit = 4
+        gate.enter()
+        await check(gate, room, 9)
+        return room.most
+
+    assert asyncio.run(one()) == 4
+
+
 def test_places_come_back_after_a_failure() -> None:
     async def one() -> int:
         gate = Gate()

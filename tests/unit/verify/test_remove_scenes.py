@@ -15,7 +15,7 @@ from eah_vllm.scenes.captions import caption
 from eah_vllm.scenes.vocabulary import COLOURS, KINDS, NAMES, THEMES
 from eah_vllm.scenes.world import POSITIONS
 
-CAPTIONS = 1_000
+CAPTIONS = 500
 EXTRACTOR = WordExtractor({name: () for name in NAMES})
 
 _THING = rf"(?:an? )(?:{'|'.join(COLOURS)}) (?:{'|'.join(NAMES)})"
