@@ -35,7 +35,7 @@ def _plural_noun(noun: Noun) -> bool:
         many = any(token.lower in ("couple", "lot", "number", "variety") for token in noun.words)
         return many or first not in SINGULAR_STARTS
     if first in SINGULAR_STARTS:
-        return False
+        return len(noun.words) > 2 and noun.words[1].lower in ("few", "dozen")
     if first in PLURAL_STARTS:
         return True
     return singular(last) != last or last in ("people", "sheep", "they", "scissors", "pants", "jeans", "clothes")

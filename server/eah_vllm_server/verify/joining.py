@@ -64,3 +64,11 @@ def join_predicates(before: Sequence[Predicate], after: Sequence[Predicate | Non
             new = replace(new, link=[], aux=[*borrowed, *new.aux]) if new is not after[0] else new
         left.append(new)
     return left
+
+
+def without_not_only(predicate: Predicate) -> Predicate:
+    """Return a predicate without "not only", whose "but also" is gone."""
+    tokens = [*predicate.aux, *predicate.main]
+    if [token.lower for token in tokens[-2:]] != ["not", "only"]:
+        return predicate
+    return replace(predicate, aux=predicate.aux[: len(tokens) - 2], main=predicate.main[: len(predicate.main) - 2])

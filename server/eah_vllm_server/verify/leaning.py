@@ -98,7 +98,8 @@ def _dangles(pronoun: str, named: Sequence[_Named]) -> bool:
     elif pronoun in _PERSONS:
         fitting = [each for each in named if each.person][:1]
     else:  # "they" may be all of them; one alone is no longer "they"
-        return bool(named) and any(each.gone for each in named) and sum(not each.gone for each in named) < 2
+        those = [each for each in named if each.person] or named
+        return any(each.gone for each in those) and sum(not each.gone for each in those) < 2
     return bool(fitting) and fitting[0].gone
 
 

@@ -37,7 +37,7 @@ ADVERBS = words(
     "prominently partially mostly mainly slightly very quite closely quietly peacefully comfortably directly "
     "additionally furthermore moreover besides meanwhile similarly likewise overall however then further "
     "elsewhere there here outdoors outside inside indoors away apart upright ahead visibly simply even alone both "
-    "either neither"
+    "either neither overhead maybe"
 )
 OPENERS = words(
     "additionally furthermore moreover besides meanwhile similarly likewise however then also further elsewhere"
@@ -58,7 +58,7 @@ LONG_PREPOSITIONS = _phrases(
     "the middle of, in the center of, on either side of, on both sides of, at the top of, at the bottom of, on "
     "the side of, at the edge of, on the edge of, to the side of, in between, ahead of, inside of, outside of, on "
     "the left side of, on the right side of, in the back of, on the back of, from behind, off of, at the end of, "
-    "as part of, as well as, in the midst of, on the other side of"
+    "as part of, as well as, in the midst of, on the other side of, apart from, aside from, other than"
 )
 PLACES = words(
     "in on at near by under beneath below above over behind beside along alongside across around through against "
@@ -81,7 +81,8 @@ _REGULAR = (
     "occupy dominate adorn decorate complete serve complement contribute enhance span reach overlook shine tower "
     "loom border frame accompany follow chase perch relax roam wander skate surf ski jump catch throw kick hit "
     "swing reflect belong emphasize highlight bring keep set get go come pull push drive talk speak smile laugh "
-    "pose prepare cook cut work blend contrast peek bask crouch kneel nap doze lounge drift sail soar dot flank"
+    "pose prepare cook cut work blend contrast peek bask crouch kneel nap doze lounge drift sail soar dot flank "
+    "notice mean say realize"
 )
 _IRREGULAR_FORMS = words(
     "sat stood lay lies lying ran slept hung flew swam held wore rode ate drank saw seen made gave took led rose "
@@ -141,3 +142,5 @@ ADJECTIVES = words(
 )
 FUNCTION_WORDS = words("a an the this it its is are was were has have there and or with in on of at to can be seen")
 """Words that a sentence that is put anew may have although it had not."""
+GUESSING = words("maybe probably possibly perhaps likely apparently presumably")
+"""Adverbs before another name for the same thing: "a dog, maybe a terrier"."""

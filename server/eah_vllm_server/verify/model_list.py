@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from eah_vllm_server.verify.folding import fold
-from eah_vllm_server.verify.inflection import forms, singular
+from eah_vllm_server.verify.inflection import singular
 from eah_vllm_server.verify.lexicon import DETERMINERS, IMAGE_WORDS
 from eah_vllm_server.verify.mentions import AskModel, Mention, MentionError, TextCall
 from eah_vllm_server.verify.words import WordExtractor
@@ -68,7 +68,7 @@ class ModelExtractor:
             )
         text = json.dumps(answer, ensure_ascii=False)
         reply = await self._ask(TextCall(PROMPT.format(text=text), 16 * MOST_OBJECTS, SCHEMA))
-        return WordExtractor(_in_text(answer, listed(reply))).find_now(answer)
+        return WordExtractor(_words_of(listed(reply))).find_now(answer)
 
 
 def listed(reply: str) -> list[str]:
@@ -86,18 +86,15 @@ def listed(reply: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _in_text(answer: str, names: list[str]) -> dict[str, list[str]]:
+def _words_of(names: list[str]) -> dict[str, list[str]]:
     """Return words to look for by object, in the singular where English has one: the question asks about one."""
-    folded = fold(answer)
     objects: dict[str, list[str]] = {}
     for listed_name in names[:MOST_OBJECTS]:
         words = fold(listed_name)[:LONGEST_OBJECT].split()
         while words and (words[0] in DETERMINERS or not re.search(r"\w", words[0])):
             words = words[1:]
         name = " ".join(words).strip(" .,;:!?\"'*")
-        if not re.search(r"\w", name) or name in _NO_OBJECTS or singular(name) in _NO_OBJECTS:
-            continue
         one = singular(name)
-        if any(form in folded for form in (name, *forms(name), *forms(one))):
+        if re.search(r"\w", name) and name not in _NO_OBJECTS and one not in _NO_OBJECTS:
             objects.setdefault(one, []).append(name)
     return objects

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eah_vllm_server.verify.cursor import NotRead
-from eah_vllm_server.verify.grammar import Clause, Modifier, Predicate
+from eah_vllm_server.verify.grammar import Clause, Modifier, Predicate, tokens_of
 from eah_vllm_server.verify.lexicon import BE
 from eah_vllm_server.verify.phrases import PhraseReader
 from eah_vllm_server.verify.tokens import Token
@@ -31,24 +31,24 @@ def parse(tokens: Sequence[Token]) -> list[Clause]:
 class _Parser(PhraseReader):
     def __init__(self, tokens: Sequence[Token]) -> None:
         super().__init__(tokens)
-        self._clause_at: dict[int, bool] = {}
+        self._clause_at: dict[tuple[int, bool], bool] = {}
 
-    def _starts_clause(self, ahead: int) -> bool:
-        """Say whether a noun phrase and its verb follow."""
+    def _starts_clause(self, ahead: int, joined: bool = False) -> bool:
         start = self._at + ahead
-        if start not in self._clause_at:
-            self._clause_at[start] = False
-            before, self._at = self._at, start
+        if (start, joined) not in self._clause_at:
+            before, short = self._at, self._short
+            self._at, self._short = start, joined
             try:
                 self._take("adv")
                 self._leads()
                 self._nouns(verb_seen=False)
                 self._take("adv")
-                self._clause_at[start] = self._tag() in ("verb", "aux")
+                result = self._tag() in ("verb", "aux")
             except NotRead:
-                self._clause_at[start] = self._tag() in ("verb", "aux") and self._at > start
-            self._at = before
-        return self._clause_at[start]
+                result = self._tag() in ("verb", "aux") and self._at > start
+            self._at, self._short = before, short
+            self._clause_at[start, joined] = result
+        return self._clause_at[start, joined]
 
     def sentence(self) -> list[Clause]:
         clauses = [self._clause([])]
@@ -68,8 +68,9 @@ class _Parser(PhraseReader):
             clause.predicates.append(self._predicate([]))  # "on the left is a dog"
             return clause
         clause.subject = self._nouns(verb_seen=False)
+        enclosed = any(token.tag == "," for token in tokens_of(clause.subject))
         while True:
-            count = self._link() if clause.predicates else 0
+            count = self._link() if clause.predicates else int(enclosed and self._tag() == ",")
             adverbs = 0
             while self._tag(count + adverbs) == "adv":
                 adverbs += 1

@@ -21,10 +21,11 @@ class PhraseReader(Cursor, ABC):
         super().__init__(tokens)
         self._read = 0
         self._lists = 0
+        self._short = False
 
     @abstractmethod
-    def _starts_clause(self, ahead: int) -> bool:
-        """Say whether a noun phrase and its verb follow."""
+    def _starts_clause(self, ahead: int, joined: bool = False) -> bool:
+        """Say whether a noun phrase and its verb follow; after an "and" (`joined`), one without ", and" in it."""
 
     @abstractmethod
     def _clause_after_lead(self, ahead: int) -> bool:
@@ -59,10 +60,13 @@ class PhraseReader(Cursor, ABC):
     def _joins_noun(self, verb_seen: bool) -> int:
         """Return how many tokens join another noun phrase of the list, 0 if none follows."""
         count = self._link()
+        if count == 2 and self._short:
+            return 0
         adverbs = int(count > 0 and self._tag(count) == "adv" and self._tag(count + 1) in ("the", "noun", "word"))
         if not count or self._tag(count + adverbs) not in ("the", "noun", "word"):
             return 0
-        return 0 if verb_seen and self._starts_clause(count) else count + adverbs
+        joined = self._tag(count - 1) == "and"
+        return 0 if verb_seen and self._starts_clause(count, joined) else count + adverbs
 
     def _noun(self, *, verb_seen: bool, top: bool, within: str) -> Noun:
         self._read += 1
@@ -116,6 +120,8 @@ class PhraseReader(Cursor, ABC):
                 found.append(self._prepositional(self._next(link), single=not in_predicate, of=of))
             elif tag in ("ing", "part"):
                 found.append(self._participle(self._next(link)))
+            elif not link and (top or in_predicate) and tag == "while" and self._tag(1) == "ing":
+                found.append(self._participle(self._next()))
             elif tag == "who":
                 found.append(self._relative(self._next(link)))
             elif not link and tag == ":":
@@ -164,7 +170,8 @@ class PhraseReader(Cursor, ABC):
         if self._tag() in ("the", "noun", "word", "it"):
             modifier.nouns = self._nouns(verb_seen=True, top=False)
             modifier.modifiers = self._second_object()
-        modifier.modifiers += self._modifiers(top=False, in_predicate=False, verb_seen=True)
+        agent = kind == "part" and self._lower() == "by"  # "surrounded by trees and a lake"
+        modifier.modifiers += self._modifiers(top=False, in_predicate=agent, verb_seen=True)
         return modifier
 
 

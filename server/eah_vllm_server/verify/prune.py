@@ -21,7 +21,7 @@ from eah_vllm_server.verify.grammar import (
     deny_pronouns,
     tokens_of,
 )
-from eah_vllm_server.verify.joining import join_predicates
+from eah_vllm_server.verify.joining import join_predicates, without_not_only
 from eah_vllm_server.verify.prune_phrases import Mixed, PhrasePruner, stands_in
 
 __all__ = ["Mixed", "Pruner"]
@@ -44,6 +44,8 @@ class Pruner(PhrasePruner):
             gone = pruned is None
             if pruned is not None:
                 left.append(pruned if left else replace(pruned, link=[]))
+        if len(left) > 1 and all(token.tag == "," for token in left[-1].link):
+            left[-1] = replace(left[-1], link=clauses[-1].link)  # the "and" of the last one
         return left
 
     def _clause(self, clause: Clause) -> Clause | None:
@@ -68,6 +70,8 @@ class Pruner(PhrasePruner):
         if not left:
             self._lose(clause)
             return None
+        if not any(token.tag == "," for token in tokens_of(subject)):
+            left[0] = replace(left[0], link=[])  # the comma that closed what stood between commas
         if subject is not clause.subject and not there:
             left = agree(left, clause.subject, subject)
         return replace(clause, leads=leads, subject=subject, predicates=left)
@@ -108,6 +112,8 @@ class Pruner(PhrasePruner):
             self._lose(predicate)
             return None
         pruned = replace(predicate, nouns=nouns, modifiers=modifiers)
+        if nouns is not None and nouns is not predicate.nouns and len(nouns.items) == 1:
+            pruned = without_not_only(pruned)
         if there and predicate.nouns is not None and nouns is not None:
             introduced = introduce(predicate.nouns, nouns)
             pruned = agree([replace(pruned, nouns=introduced)], predicate.nouns, introduced)[0]

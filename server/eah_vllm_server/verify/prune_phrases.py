@@ -17,7 +17,7 @@ from eah_vllm_server.verify.grammar import (
     kept,
 )
 from eah_vllm_server.verify.joining import agree_relative, linked, relink, spread
-from eah_vllm_server.verify.lexicon import STAND_INS
+from eah_vllm_server.verify.lexicon import GUESSING, STAND_INS
 from eah_vllm_server.verify.tokens import Token
 
 
@@ -52,7 +52,10 @@ class PhrasePruner(ABC):
         loose: list[Modifier] = []
         gone = False
         for link, item in zip(nouns.links, nouns.items, strict=True):
-            if gone and stands_in(item) and not kept(item):
+            other_name = any(token.lower in GUESSING for token in link)
+            if gone and other_name:
+                item = replace(item, words=[replace(token, denied=not token.kept) for token in item.words])
+            elif gone and stands_in(item) and not kept(item):
                 continue
             last = item is nouns.items[-1]
             places = all(is_place(modifier) for modifier in item.modifiers if kept(modifier))

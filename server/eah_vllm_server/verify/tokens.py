@@ -148,6 +148,8 @@ def _tag(token: Token, before: Token | None, after: Token | None) -> str:
         return "word" if previous in ("noun", "word") else "aux"
     if word == "there" and following in _AFTER_THERE:
         return "it"
+    if word == "that" and previous in ("verb", "ing"):
+        return "who"  # "notice that the chair is red"
     if (word == "her" and after is not None and _names(after)) or (word == "that" and previous not in ("noun", "word")):
         return "the"
     if word == "to" and following in BASE_VERBS | {"be"}:

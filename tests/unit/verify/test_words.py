@@ -153,6 +153,10 @@ def test_every_name_between_other_words_is_found(names: list[str]) -> None:
     ]
 
 
+def test_a_letter_with_another_mark_is_another_letter() -> None:
+    assert found("fox\u0301 fox", WordExtractor({"fox": []})) == [("fox", "fox")]
+
+
 def test_a_word_of_the_list_comes_before_a_plural_by_rule() -> None:
     extractor = WordExtractor({"glass": [], "eyewear": ["glasses"]})
     assert found("a glass and glasses", extractor) == [("glass", "glass"), ("glasses", "eyewear")]
