@@ -101,7 +101,7 @@ def measure(rounds: int, part: Part, *, quick: bool) -> None:
     All settings of a round share the scenes, and the caches are emptied between them.
     """
     arguments = (str(MODEL_PATH), "--config", str(configs_dir() / "scenes.yaml"))
-    requests = {1: 4, 16: 16} if quick else {1: 40, 16: 160}
+    requests = {1: 4, 16: 16} if quick else {1: 24, 16: 96}
     scenes = Scenes()
     with both_servers(arguments) as found:
         servers = {setting: found["stock" if setting == "stock" else "off"] for setting in SETTINGS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -130,21 +131,23 @@ def _candidates() -> Iterator[Scene]:
 
 def _ask(client: openai.OpenAI, target: Target, scene: Scene, ask: Ask) -> Reference:
     body = fields(ask, target.model, report=True)
+    # Log-probabilities would no longer fit a text that is changed, so the server refuses them there.
+    scores: dict[str, Any] = {} if ask.rewritten else {"logprobs": True, "top_logprobs": 2}
     try:
         reply: Any = client.chat.completions.create(
             model=body.pop("model"),
             messages=messages(scene, ask.kind),  # type: ignore[arg-type]
             max_tokens=question(scene, ask.kind)[1],
             temperature=0,
-            logprobs=True,
-            top_logprobs=2,
             extra_body=body,
+            **scores,
         )
     except openai.APIError as error:
         raise TargetError(f"{target.url} does not answer one request alone: {error}") from error
-    choice = reply.choices[0]
+    choice, more = reply.choices[0], reply.model_extra or {}
+    if ask.rewritten:
+        return Reference(choice.message.content or "", more.get("eah"), math.inf, more.get("verify"))
     if choice.logprobs is None:
         raise TargetError(f"{target.url} answers without log-probabilities, by which level choices are found")
     margins = [token.top_logprobs[0].logprob - token.top_logprobs[1].logprob for token in choice.logprobs.content]
-    more = reply.model_extra or {}
     return Reference(choice.message.content or "", more.get("eah"), min(margins), more.get("verify"))

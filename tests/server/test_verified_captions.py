@@ -45,7 +45,8 @@ def test_an_evaluation_of_checked_captions(server: Server, tmp_path: Path) -> No
     assert rows["off"]["parts"] == {}
     kept: dict[str, dict[str, Answer]] = {}
     for line in map(json.loads, (tmp_path / "answers.jsonl").read_text().splitlines()):
-        kept.setdefault(line.pop("setting"), {})[line.pop("question")] = Answer(**line)
+        setting, question = line.pop("setting"), line.pop("question")
+        kept.setdefault(setting, {})[question] = Answer(**line)
     for id_, answer in kept["verify"].items():
         assert answer.text == kept["off"][id_].text, "a report leaves the answer as it is"
     task = ScenesTask(N, captions_only=True)
