@@ -18,6 +18,8 @@ attention (sliding window, soft cap, ALiBi, learned sinks, images that attend bo
 chunked-local or cross attention, MLA, no attention) is never changed. A request that names one is answered as without
 EAH, with reason `unsupported_attention` and a `detail` that names the layer and what it has.
 
+Of a video, the tokens of its frames count (`modality` in the report) where the table says so; tested with Qwen2-VL.
+
 An architecture without a row runs as in stock vLLM, and `eah` is answered with reason `unsupported_model`. To try it
 all the same, with the same mechanism, untested: `--additional-config '{"eah": {"any_model": true}}'`.
 

@@ -32,11 +32,11 @@ START = (  # engine/registration.py, config.py, refusals.py
                 "kv_transfer_config additional_config use_v2_model_runner"),
     Name("vllm.config", "ModelConfig", "the model's shape, our admission, what we refuse",
          fields="hf_config model_arch_config max_model_len logits_processors return_sampling_mask use_mla architecture "
-                "runner_type is_multimodal_model"),
+                "runner_type is_multimodal_model is_hybrid"),
     Name("vllm.config.model_arch", "ModelArchitectureConfig", "the model's shape",
          fields="total_num_hidden_layers total_num_attention_heads"),
     Name("vllm.config", "CacheConfig", "what we refuse",
-         fields="cache_dtype kv_offloading_size kv_sharing_fast_prefill"),
+         fields="cache_dtype kv_offloading_size kv_sharing_fast_prefill mamba_cache_mode"),
     Name("vllm.v1.kv_cache_interface", "is_quantized_kv_cache", "what we refuse", calls="kv_cache_dtype"),
     Name("vllm.config", "KVTransferConfig", "what we refuse", fields="kv_connector"),
     Name("vllm.config", "SpeculativeConfig", "whole prompts",

@@ -32,6 +32,11 @@ class EAHSchedulerMixin(WholePromptsMixin):
             max_whole_prompt(self.vllm_config),
             self.vllm_config.model_config.max_model_len,
         )
+        if self.vllm_config.model_config.is_hybrid and self.vllm_config.cache_config.mamba_cache_mode == "align":
+            logger.warning(
+                "EAH: vLLM splits prompts of this model at blocks of the prefix cache, and prompts in parts are "
+                "answered without EAH (prompt_split). --no-enable-prefix-caching keeps them whole."
+            )
 
     def add_request(self, request: Request) -> Any:
         """Decide whether the method that a request asks for can change it, isolate it if so, then queue it."""

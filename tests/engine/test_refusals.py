@@ -98,6 +98,11 @@ CASES = {
     "one_layer": Case(
         {"hf_overrides": {"text_config": {"num_hidden_layers": 1}}}, "eah.layer: this model has layers 0..0, got 1"
     ),
+    "any_model_without_images": Case(
+        eah(any_model=True),
+        "eah.any_model cannot try LlamaForCausalLM: it generates no text from images; leave it unset",
+        checkpoint="text",
+    ),
     "checkpoint_with_a_bad_default": Case(
         {"hf_overrides": {"eah": {"treshold": 1}}}, "the checkpoint's config.json: eah.treshold: unknown option"
     ),
@@ -161,7 +166,11 @@ def outcomes(asked: Asked, folder: Path, **environment: str) -> Outcomes:
 
 @pytest.fixture(scope="module")
 def asked(mha_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Asked:
-    checkpoints = {"llava": mha_checkpoint, "mla": with_latent_attention(mha_checkpoint, tmp_path_factory)}
+    checkpoints = {
+        "llava": mha_checkpoint,
+        "mla": with_latent_attention(mha_checkpoint, tmp_path_factory),
+        "text": language_model_alone(mha_checkpoint, tmp_path_factory),
+    }
     small = {"dtype": "float32", "max_model_len": 512, "kv_cache_memory_bytes": 64 << 20, "max_num_seqs": 8}
     plain = Case({}, "")
     few_tokens = Case({"max_num_scheduled_tokens": 64} | eah(chunked_prefill=False), "")
@@ -197,6 +206,15 @@ def with_latent_attention(checkpoint: Path, tmp_path_factory: pytest.TempPathFac
         "v_head_dim": 32,
         "first_k_dense_replace": 3,
     }
+    (path / "config.json").write_text(json.dumps(config))
+    return path
+
+
+def language_model_alone(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Llama of the same LLaVA; no weights, for none are read here."""
+    path = tmp_path_factory.mktemp("text")
+    shutil.copytree(checkpoint, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.safetensors", "*process*"))
+    config = json.loads((path / "config.json").read_text())["text_config"] | {"architectures": ["LlamaForCausalLM"]}
     (path / "config.json").write_text(json.dumps(config))
     return path
 

@@ -109,6 +109,8 @@ def _randomise(model: Any, seed: int) -> None:
                 continue
             fan_in = weight[0].numel() if "embed" not in name or "patch" in name else 1
             gain = next((gain for key, gain in gains.items() if key in name), 1.0) if is_text else 1.0
+            if is_text and "embed_tokens" in name and model.config.get_text_config().tie_word_embeddings:
+                gain = 0.1  # it is the output embedding too, and logits of hundreds would hide small differences
             weight.normal_(0, gain * fan_in**-0.5, generator=generator)
 
 

@@ -124,8 +124,8 @@ QWEN35 = Family(
             "layer_types": ["linear_attention", "full_attention"] * 2,
             "linear_num_key_heads": 2,
             "linear_num_value_heads": 4,
-            "linear_key_head_dim": 32,
-            "linear_value_head_dim": 32,
+            "linear_key_head_dim": 128,
+            "linear_value_head_dim": 128,
             "rope_parameters": ROPE
             | {"mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
         },
