@@ -103,7 +103,9 @@ def test_a_failed_check_and_an_object_that_was_not_asked_about_are_left_out() ->
         "u1/caption": unasked,
         "u1/random/no": Answer("No"),
     }
-    assert [(one.unit, one.objects) for one in checked_captions(task, given)] == [("u1", ["cat", "dog"])]
+    captions = checked_captions(task, given)
+    assert [(one.unit, one.objects) for one in captions] == [("u1", ["cat", "dog"])]
+    assert [one.name for one in judged_objects(task, captions)] == ["cat", "dog"]
 
 
 def test_a_draw_takes_as_many_of_the_caption_s_objects_evenly_and_always_the_same() -> None:
