@@ -94,7 +94,7 @@ def test_every_alias_is_listed(server: Server) -> None:
         ("tiny:eah:eah", "tiny:eah"),
         ("drawn:EAH", "drawn:eah"),
         ("tiny:Verify", "tiny:verify"),
-        ("Tiny:verify+eah", "tiny:eah+verify"),
+        ("tiny:Verify+EAH", "tiny:eah+verify"),
         ("tiny:eah+eah", "tiny:eah"),
         ("Drawn", "drawn"),
         ("nothing-like-it", None),

@@ -172,7 +172,7 @@ def test_an_alias_asks_for_a_check_and_the_field_wins(server: Server) -> None:
     assert text(post(server, model="scenes:verify+eah", eah=False)) == text(post(server))
     listed = [card["id"] for card in json.loads(server.get("/v1/models")[1])["data"]]
     assert listed == ["scenes", "scenes:eah", "scenes:verify", "scenes:eah+verify"]
-    status, answer = server.post(CHAT, {"model": "scenes:verfy"} | body(CHAT))
+    status, answer = server.post(CHAT, body(CHAT) | {"model": "scenes:verfy"})
     assert status == 404
     assert "with verify on: scenes:verify; with EAH and verify on: scenes:eah+verify." in answer
 
