@@ -125,7 +125,7 @@ def test_the_alias_on_every_api_process(clients: list[Client]) -> None:
     assert off != on, "EAH had no effect here"
     one_each = {client.process: client for client in clients}.values()
     for client in one_each:
-        assert client.models == ["tiny", "tiny:eah"]
+        assert client.models == ["tiny", "tiny:eah", "tiny:verify", "tiny:eah+verify"]
         assert client.chat(2, model="tiny:eah").choices[0].token_ids == on
         assert client.chat(2).choices[0].token_ids == off
 

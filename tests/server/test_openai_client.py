@@ -70,7 +70,8 @@ def test_report_says_what_the_reference_did(server: Server, unusual_checkpoint: 
 
 
 def test_eah_true_and_the_alias_use_the_server_defaults(server: Server) -> None:
-    assert [model.id for model in server.client.models.list()] == ["tiny", "tiny:eah"]
+    listed = [model.id for model in server.client.models.list()]
+    assert listed == ["tiny", "tiny:eah", "tiny:verify", "tiny:eah+verify"]
     off, on = text(chat(server)), text(chat(server, True))
     assert off != on, "EAH had no effect here"
     assert text(chat(server, model="tiny:eah")) == on
@@ -215,7 +216,8 @@ def test_metrics_and_capabilities(server: Server) -> None:
     assert "random" in described["options"]["seed"]["description"]
     assert described["aliases"] == ["tiny:eah", "tiny:verify", "tiny:eah+verify"]
     assert described["defaults"]["layer"] == 1
-    assert described["engine"] == {"chunked_prefill": True, "max_whole_prompt": 512, "prefix_reuse": False}
+    facts = {"any_model": False, "chunked_prefill": True, "max_whole_prompt": 512, "prefix_reuse": False}
+    assert described["engine"] == facts
     assert described["runner"] == "V1"
 
 
