@@ -1,7 +1,7 @@
 """The methods that requests may ask for, by name."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +50,17 @@ def asked_for(extra_args: Mapping[str, Any] | None) -> Asked | None:
     """
     found = []
     for method in METHODS.values():
-        if any(is_of(method.name, name) for name in extra_args or ()):
-            asked = from_extra_args(extra_args, method.name, method.Options)
-            found += [Asked(method, *asked)] if asked is not None else []
+        asked = from_extra_args(extra_args, method.name, method.Options)
+        found += [Asked(method, *asked)] if asked is not None else []
+    return only_one(found)
+
+
+def only_one(found: Sequence[Asked]) -> Asked | None:
+    """Return the one method of a request, None where there is none.
+
+    Raises:
+        OptionError: there is more than one.
+    """
     if len(found) > 1:
         first, second, *_ = (asked.method.name for asked in found)
         raise OptionError(second, f"cannot be combined with {first}; send one of them")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eah_vllm.method.registry import METHODS, Asked, asked_for
+from eah_vllm.method.registry import METHODS, Asked, asked_for, only_one
 from eah_vllm.options import MethodOptions, OptionError
 from eah_vllm.settings import ModelShape
 from eah_vllm.wire import is_of, to_extra_args
@@ -81,7 +81,4 @@ def _asked(request: EAHRequest, xargs: Mapping[str, Any], alias: str | None) -> 
     if alias is not None and alias not in fields and not isinstance(request, EAHCompletionRequest):
         method = METHODS[alias]
         found += [Asked(method, method.Options(), None)] if all(one.method is not method for one in found) else []
-    if len(found) > 1:
-        first, second, *_ = (one.method.name for one in found)
-        raise OptionError(second, f"cannot be combined with {first}; send one of them")
-    return found[0] if found else None
+    return only_one(found)
