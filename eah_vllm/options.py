@@ -15,13 +15,14 @@ from pydantic import (
 )
 
 MAX_SEED = 2**32 - 1
-Options = TypeVar("Options", bound="MethodOptions")
+Options = TypeVar("Options", bound="CallerOptions")
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
 
 
-def _refuse_bool(value: object) -> object:
+def refuse_bool(value: object) -> object:
+    """Refuse true and false where numbers are wanted: Python takes them for 1 and 0."""
     if isinstance(value, bool) or (isinstance(value, list) and any(isinstance(item, bool) for item in value)):
         raise ValueError("must be a number, not a boolean")
     return value
@@ -30,26 +31,31 @@ def _refuse_bool(value: object) -> object:
 LayerIdx = Annotated[int, Field(ge=0)]
 
 
-class MethodOptions(BaseModel):
-    """Options of a method as a caller writes them; `None` means that the caller has not set the option.
+class CallerOptions(BaseModel):
+    """Options as a caller writes them; `None` means that the caller has not set the option.
 
     Types are exactly those of JSON: a number is no text, an integer has no fraction (2, never 2.0), true is not 1.
-    Every method has these two options, and a subclass adds those of its own.
     """
 
-    BLAMED: ClassVar[str] = "layer"
+    BLAMED: ClassVar[str]
     """The option that an error names which is about several options together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
-    layer: Annotated[
-        LayerIdx | Annotated[list[LayerIdx], Field(min_length=1)] | None, BeforeValidator(_refuse_bool)
-    ] = Field(None, description="decoder layer or layers, 0-based")
-    report: bool | None = Field(None, description="return what was done")
-
     def over(self, base: Self) -> Self:
         """Return these options, with those of `base` for whatever is not set here."""
         return type(self)(**{**base.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+
+
+class MethodOptions(CallerOptions):
+    """Options of a method: every method has these two, and a subclass adds those of its own."""
+
+    BLAMED: ClassVar[str] = "layer"
+
+    layer: Annotated[LayerIdx | Annotated[list[LayerIdx], Field(min_length=1)] | None, BeforeValidator(refuse_bool)] = (
+        Field(None, description="decoder layer or layers, 0-based")
+    )
+    report: bool | None = Field(None, description="return what was done")
 
 
 class EAHOptions(MethodOptions):
@@ -57,19 +63,19 @@ class EAHOptions(MethodOptions):
 
     BLAMED: ClassVar[str] = "relative_threshold"
 
-    threshold: Annotated[float | None, BeforeValidator(_refuse_bool)] = Field(
+    threshold: Annotated[float | None, BeforeValidator(refuse_bool)] = Field(
         None, gt=0, lt=1, description="vision-sink threshold: mean attention received per later row, unitless"
     )
-    relative_threshold: Annotated[float | None, BeforeValidator(_refuse_bool)] = Field(
+    relative_threshold: Annotated[float | None, BeforeValidator(refuse_bool)] = Field(
         None, gt=0, description="threshold as a multiple of 1/S for a prompt of S tokens; excludes `threshold`"
     )
-    head: Annotated[HeadRule | Annotated[int, Field(ge=0)] | None, BeforeValidator(_refuse_bool)] = Field(
+    head: Annotated[HeadRule | Annotated[int, Field(ge=0)] | None, BeforeValidator(refuse_bool)] = Field(
         None, description="rule that chooses the source head, or a fixed head, 0-based"
     )
-    seed: Annotated[int | None, BeforeValidator(_refuse_bool)] = Field(
+    seed: Annotated[int | None, BeforeValidator(refuse_bool)] = Field(
         None, ge=0, le=MAX_SEED, description='which draw of a random head; only beside `head: "random"`'
     )
-    min_density: Annotated[float | None, BeforeValidator(_refuse_bool)] = Field(
+    min_density: Annotated[float | None, BeforeValidator(refuse_bool)] = Field(
         None, ge=0, le=1, description="least share of image tokens that must be sinks of the source head (gamma)"
     )
     preset: PresetName | None = Field(None, description="starting values of the options not said")
@@ -139,14 +145,14 @@ def shown(value: object) -> str:
 
 
 def parse_options(fields: Mapping[str, Any], prefix: str, schema: type[Options]) -> Options:
-    """Validate the options of a method; `prefix` is how the caller spells their names.
+    """Validate options; `prefix` is how the caller spells their names.
 
     Raises:
         OptionError: an option is bad; the message names the first bad field, what is allowed, and what was sent.
     """
     unknown = sorted(set(fields) - set(schema.model_fields))
     if unknown:
-        raise OptionError(prefix + unknown[0], f"unknown option; known are {', '.join(schema.model_fields)}")
+        raise OptionError(f"{prefix}{unknown[0]:.100}", f"unknown option; known are {', '.join(schema.model_fields)}")
     try:
         return schema(**fields)
     except ValidationError as error:

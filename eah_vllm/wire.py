@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from eah_vllm.options import MethodOptions, OptionError, Options, parse_options, shown
+from eah_vllm.options import CallerOptions, MethodOptions, OptionError, Options, parse_options, shown
 
 TAG_FIELD = "tag"
 MAX_TAG = 128
@@ -23,7 +23,7 @@ def _switch(value: Any) -> Any:
     return SWITCH.get(value, value) if isinstance(value, int | str) else value
 
 
-def _from_flat(schema: type[MethodOptions], name: str, value: Any) -> Any:
+def _from_flat(schema: type[CallerOptions], name: str, value: Any) -> Any:
     """Turn a value of the flat form into a value of the typed form."""
     if isinstance(value, list):
         return [_from_flat(schema, name, item) for item in value]

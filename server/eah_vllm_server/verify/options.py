@@ -4,11 +4,11 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from eah_vllm.options import OptionError, shown
+from eah_vllm.options import CallerOptions, OptionError, parse_options, refuse_bool, shown
 from eah_vllm_server.verify.words import read_objects
 
 FIELD = "verify"
@@ -26,29 +26,20 @@ Word = Annotated[str, Field(min_length=1, max_length=40)]
 Words = Annotated[list[Word], Field(min_length=1, max_length=16)]
 
 
-def _refuse_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not a boolean")
-    return value
+class VerifyOptions(CallerOptions):
+    """Options of a check."""
 
-
-class VerifyOptions(BaseModel):
-    """Options as a caller writes them; None means that the caller has not set the option.
-
-    Types are exactly those of JSON, as in `eah`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+    BLAMED: ClassVar[str] = "action"
 
     action: Action | None = Field(
         None,
         description="report: say what was found; rewrite: take what is denied out of the answer; best_of: sample "
         "several answers and return the one of which least is denied",
     )
-    threshold: Annotated[float | None, BeforeValidator(_refuse_bool)] = Field(
+    threshold: Annotated[float | None, BeforeValidator(refuse_bool)] = Field(
         None, ge=0, le=1, description="an object is denied where P(yes) is below this"
     )
-    max_mentions: Annotated[int | None, BeforeValidator(_refuse_bool)] = Field(
+    max_mentions: Annotated[int | None, BeforeValidator(refuse_bool)] = Field(
         None, ge=1, le=MOST_MENTIONS, description="most objects of an answer that are asked about"
     )
     question: str | None = Field(
@@ -62,7 +53,7 @@ class VerifyOptions(BaseModel):
     )
     yes: Words | None = Field(None, description="words with which the model says yes")
     no: Words | None = Field(None, description="words with which the model says no")
-    n: Annotated[int | None, BeforeValidator(_refuse_bool)] = Field(
+    n: Annotated[int | None, BeforeValidator(refuse_bool)] = Field(
         None, ge=2, le=MOST_ANSWERS, description="answers that best_of samples"
     )
     rewrite: bool | None = Field(None, description="whether best_of takes what is denied out of the answer it chose")
@@ -80,15 +71,18 @@ class VerifyOptions(BaseModel):
     @classmethod
     def _can_be_found(cls, objects: list[str] | dict[str, list[str]] | None) -> list[str] | dict[str, list[str]] | None:
         if objects is not None:
-            read_objects(objects)
+            try:
+                read_objects(objects)
+            except ValueError as error:  # whoever reports it names the field
+                raise ValueError(str(error).removeprefix("objects").lstrip(": ")) from None
         return objects
 
-    def over(self, base: "VerifyOptions") -> "VerifyOptions":
+    def over(self, base: Self) -> Self:
         """Return these options, with those of `base` for whatever is not set here."""
-        said, rest = self.model_dump(exclude_none=True), base.model_dump(exclude_none=True)
-        if "objects" in said and "extractor" not in said:
-            rest["extractor"] = "words"  # whoever names objects wants those to be found
-        return VerifyOptions(**{**rest, **said})
+        both = super().over(base)
+        if self.objects is not None and self.extractor is None:
+            return both.model_copy(update={"extractor": "words"})  # whoever names objects wants those to be found
+        return both
 
 
 class VerifyDefaults(VerifyOptions):
@@ -117,17 +111,7 @@ def parse_verify(fields: Any, where: str = FIELD) -> VerifyOptions:
     """
     if not isinstance(fields, Mapping):
         raise OptionError(where, f"must be true, false or an object of options, got {shown(fields)}")
-    known = VerifyOptions.model_fields
-    unknown = sorted(map(str, set(fields) - set(known)))
-    if unknown:
-        raise OptionError(f"{where}.{unknown[0]:.100}", f"unknown option; known are {', '.join(known)}")
-    try:
-        return VerifyOptions(**fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        message = first["msg"].removeprefix("Value error, ").removeprefix("objects ")
-        raise OptionError(f"{where}.{name}", f"{message}, got {shown(fields.get(name))}") from None
+    return parse_options(fields, f"{where}.", VerifyOptions)
 
 
 def read_section(additional: Any) -> VerifyOptions:
