@@ -27,18 +27,21 @@ def denied_mass(candidate: Candidate, threshold: float) -> float:
 def select_best(candidates: Sequence[Candidate], threshold: float) -> int:
     """Return the index of the answer with the least denied mass.
 
-    Of equal ones the answer that loses fewer words by removing comes first, then the earlier one.
+    Of equal ones the answer that loses fewer words by removing comes first, then the one with more confirmed objects,
+    then the earlier one.
 
     Args:
         candidates: at least one answer.
         threshold: P(yes) below it is denied.
     """
 
-    def rank(i: int) -> tuple[float, int, int]:
+    def rank(i: int) -> tuple[float, int, int, int]:
         candidate = candidates[i]
         denied = {name for name, chance in candidate.p_yes.items() if chance < threshold}
         left = remove(candidate.answer, candidate.mentions, denied)
         lost = len(candidate.answer.split()) - len(left.split())
-        return round(denied_mass(candidate, threshold), 9), lost, i
+        named = {mention.object for mention in candidate.mentions}
+        confirmed = sum(candidate.p_yes.get(name, 0.0) >= threshold for name in named)
+        return round(denied_mass(candidate, threshold), 9), lost, -confirmed, i
 
     return min(range(len(candidates)), key=rank)

@@ -71,7 +71,7 @@ class Check:
         beliefs = await self._beliefs(found)
         if self.options.action == "best_of":
             candidates = [Candidate(*both, beliefs) for both in zip((a.text for a in answers), found, strict=True)]
-            report.chosen = choose(candidates, threshold)
+            report.chosen = select_best(candidates, threshold)
             report.denied_mass = [float(denied_mass(candidate, threshold)) for candidate in candidates]
         text, mentions = answers[report.chosen].text, found[report.chosen]
         report.mentions = judge(mentions, beliefs, threshold)
@@ -95,17 +95,6 @@ class Check:
             named = [(name, question) for name, question in questions.items() if question is not None]
             asked |= named[: self.options.max_mentions]
         return await self.calls.believe(asked, self.tokens)
-
-
-def choose(candidates: Sequence[Candidate], threshold: float) -> int:
-    """Return the index of the best answer; of equally good ones, the one in which most objects are confirmed."""
-
-    def confirmed(idx: int) -> int:
-        named = {mention.object for mention in candidates[idx].mentions}
-        return sum(candidates[idx].p_yes.get(name, 0.0) >= threshold for name in named)
-
-    order = sorted(range(len(candidates)), key=lambda idx: -confirmed(idx))
-    return order[select_best([candidates[idx] for idx in order], threshold)]
 
 
 def objects(mentions: Iterable[Mention | Checked]) -> list[str]:

@@ -125,6 +125,7 @@ def candidate(text: str, **p_yes: float) -> Candidate:
         ([candidate("A cat.", cat=0.3), candidate("A cat.", cat=0.4)], 1),
         ([candidate("A cat, a cat.", cat=0.3), candidate("A cat, a dog.", cat=0.3, dog=0.31)], 1),
         ([candidate("A bird flies by a cat.", cat=0.3, bird=0.9), candidate("A cat.", cat=0.3, bird=0.9)], 1),
+        ([candidate("A dog.", dog=0.9), candidate("A dog and a bird.", dog=0.9, bird=0.6)], 1),
         ([candidate("A dog.", dog=0.9), candidate("A dog.", dog=0.6)], 0),
         ([candidate("A dog."), candidate("A cat.", cat=0.49)], 0),
         ([candidate("Nothing.")], 0),
