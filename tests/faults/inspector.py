@@ -19,11 +19,11 @@ class FaultInspector(Inspector):
         worker: Any = self
         collect = worker.eah.collect
 
-        def held(tags: list[str]) -> Any:
+        def held(tags: list[str], abandoned: list[str]) -> Any:
             if tags:
                 Path(sign).touch()
                 threading.Event().wait(HELD_SECONDS)  # a worker ends between two calls, not within one
-            return collect(tags)
+            return collect(tags, abandoned)
 
         worker.eah.collect = held
 
