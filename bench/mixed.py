@@ -20,7 +20,9 @@ from bench.servers import applied, both_servers, check_applied
 from tools.serving import API_KEY, Server
 from tools.vllm_bench import send
 
-SETTINGS = ("stock", "off", "half")
+STOCK = ("stock", "again")
+"""Two equal servers without the plugin: how far "again" is from "stock" is the noise of this benchmark."""
+SETTINGS = (*STOCK, "off", "half")
 GEOMETRY = Geometry(
     layers=4, hidden=256, heads=4, intermediate=688, vocabulary=512,
     vision_layers=2, vision_hidden=128, vision_intermediate=256, positions=12288,
@@ -58,7 +60,7 @@ def measure(folder: Path, rounds: int, part: Part, *, quick: bool) -> None:
         "--kv-cache-memory-bytes", str(1 << 30),
         "--enforce-eager",
     )  # fmt: skip
-    with both_servers(arguments) as servers:
+    with both_servers(arguments, STOCK) as servers:
         part.facts |= {"tokens": [], "requests": 2 * number, "concurrency": CONCURRENCY}
         for round_idx in range(-1, rounds):  # the first round warms up and is not kept
             seed = 7000 + 2 * (round_idx + 1)

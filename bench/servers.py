@@ -15,17 +15,23 @@ COUNT_SECONDS = 30
 
 
 @contextmanager
-def both_servers(arguments: Sequence[str]) -> Iterator[dict[str, Server]]:
-    """Start both servers and give them by setting; "off", "on" and "half" are one server."""
+def both_servers(arguments: Sequence[str], stock: Sequence[str] = ("stock",)) -> Iterator[dict[str, Server]]:
+    """Start a server of vLLM's for each name in `stock`, and ours; give them by setting.
+
+    "off", "on" and "half" are one server. Where `stock` has two names, the ratio of these two equal servers is what
+    the machine and the benchmark do by themselves: a difference that is no larger says nothing.
+    """
     with ThreadPoolExecutor() as pool, ExitStack() as stack:
-        starting = pool.submit(Server, arguments, env=DEV_MODE | {"VLLM_PLUGINS": ""}, plain=True)
-        stack.push(lambda *exc: starting.result().__exit__(*exc))  # it must end also if ours does not start
-        ours = Server(arguments, env=DEV_MODE)
-        stack.push(ours)
-        stock = starting.result()
-        if stock.get("/v1/eah")[0] != 404:
-            raise RuntimeError("the stock server has the plugin")
-        yield {"stock": stock, "off": ours, "on": ours, "half": ours}
+        starting = {
+            name: pool.submit(Server, arguments, env=DEV_MODE | {"VLLM_PLUGINS": ""}, plain=True) for name in stock
+        }
+        for started in starting.values():  # they must end also if ours does not start
+            stack.callback(lambda server=started: server.result().__exit__())
+        ours = stack.enter_context(Server(arguments, env=DEV_MODE))
+        plain = {name: started.result() for name, started in starting.items()}
+        if any(server.get("/v1/eah")[0] != 404 for server in plain.values()):
+            raise RuntimeError("a stock server has the plugin")
+        yield plain | {"off": ours, "on": ours, "half": ours}
 
 
 def applied(server: Server) -> float:
