@@ -1,8 +1,9 @@
 """The tokens with which a model says yes and no, and what their probabilities say."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from eah_vllm.options import OptionError, shown
@@ -29,7 +30,8 @@ class AnswerTokens:
         return sorted(self.yes | self.no)
 
 
-def answer_tokens(tokenizer: Any, yes: Iterable[str], no: Iterable[str]) -> AnswerTokens:
+@lru_cache(maxsize=64)
+def answer_tokens(tokenizer: Any, yes: tuple[str, ...], no: tuple[str, ...]) -> AnswerTokens:
     """Return the tokens that are the words for yes and no: in lower case, capitalized and in capitals.
 
     Args:
@@ -42,10 +44,9 @@ def answer_tokens(tokenizer: Any, yes: Iterable[str], no: Iterable[str]) -> Answ
     """
     found = {}
     for field, words in (("yes", yes), ("no", no)):
-        words = list(words)
         found[field] = frozenset(one for word in words for one in _tokens_of(tokenizer, word.strip()))
         if not found[field]:
-            raise OptionError(f"verify.{field}", f"no word of it is one token of this model: {shown(words)}")
+            raise OptionError(f"verify.{field}", f"no word of it is one token of this model: {shown(list(words))}")
     return AnswerTokens(found["yes"], found["no"])
 
 

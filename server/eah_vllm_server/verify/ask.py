@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
@@ -46,14 +47,16 @@ class Engine:
 
     @property
     def special_tokens(self) -> frozenset[str]:
-        """Texts that are one token wherever they stand, such as placeholders of pictures and ends of turns.
+        """Texts that are one token wherever they stand, such as placeholders of pictures and ends of turns."""
+        return _special_tokens(self.tokenizer)
 
-        Tokenizers do not call all of those special. An added token that is a word of letters alone is none.
-        """
-        tokenizer = self.tokenizer
-        added: Mapping[str, int] = getattr(tokenizer, "get_added_vocab", dict)()
-        marked = {text for text in added if any(not letter.isalnum() for letter in text) and text.strip()}
-        return frozenset(tokenizer.all_special_tokens) | marked
+
+@lru_cache(maxsize=4)
+def _special_tokens(tokenizer: Any) -> frozenset[str]:
+    # Tokenizers do not call all of those special. An added token that is a word of letters alone is none.
+    added: Mapping[str, int] = getattr(tokenizer, "get_added_vocab", dict)()
+    marked = {text for text in added if any(not letter.isalnum() for letter in text) and text.strip()}
+    return frozenset(tokenizer.all_special_tokens) | marked
 
 
 @dataclass(slots=True, eq=False)

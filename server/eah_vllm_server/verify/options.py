@@ -4,7 +4,7 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -20,6 +20,7 @@ MOST_MENTIONS = 100
 MOST_ANSWERS = 16
 """Most answers that `best_of` samples."""
 
+Base = TypeVar("Base", bound="VerifyOptions")
 Action = Literal["report", "rewrite", "best_of"]
 ExtractorName = Literal["words", "model", "nouns"]
 Word = Annotated[str, Field(min_length=1, max_length=40)]
@@ -77,12 +78,15 @@ class VerifyOptions(CallerOptions):
                 raise ValueError(str(error).removeprefix("objects").lstrip(": ")) from None
         return objects
 
-    def over(self, base: Self) -> Self:
-        """Return these options, with those of `base` for whatever is not set here."""
-        both = super().over(base)
+    def over(self, base: Base) -> Base:
+        """Return options of the kind of `base`: these, and those of `base` for whatever is not set here.
+
+        Both are valid, so nothing is validated again: a server may have a list of thousands of objects.
+        """
+        said = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
         if self.objects is not None and self.extractor is None:
-            return both.model_copy(update={"extractor": "words"})  # whoever names objects wants those to be found
-        return both
+            said["extractor"] = "words"  # whoever names objects wants those to be found
+        return base.model_copy(update=said)
 
 
 class VerifyDefaults(VerifyOptions):
@@ -138,7 +142,7 @@ def server_defaults(additional: Any, model_folder: str) -> VerifyDefaults:
     file = Path(model_folder, CHECKPOINT_FILE)
     if file.is_file():
         said = said.over(parse_verify(json.loads(file.read_text(encoding="utf-8")), str(file)))
-    return VerifyDefaults(**said.model_dump(exclude_none=True))
+    return said.over(VerifyDefaults())
 
 
 def resolve(said: VerifyOptions, defaults: VerifyDefaults) -> VerifyDefaults:
@@ -147,7 +151,7 @@ def resolve(said: VerifyOptions, defaults: VerifyDefaults) -> VerifyDefaults:
     Raises:
         OptionError: two options contradict each other.
     """
-    held = VerifyDefaults(**said.over(defaults).model_dump(exclude_none=True))
+    held = said.over(defaults)
     for name in ("n", "rewrite"):
         if getattr(said, name) is not None and held.action != "best_of":
             raise OptionError(f"{FIELD}.{name}", f'belongs to action "best_of", got action "{held.action}"')

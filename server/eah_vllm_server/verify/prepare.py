@@ -45,7 +45,7 @@ class Verifier:
         for token in special:
             if token in options.question:
                 raise OptionError(f"{FIELD}.question", f"must hold {OBJECT} and no special token, got {token!r}")
-        tokens = answer_tokens(self.engine.tokenizer, options.yes, options.no)
+        tokens = answer_tokens(self.engine.tokenizer, tuple(options.yes), tuple(options.no))
         calls = Calls(
             engine=self.engine,
             kept=Kept(),

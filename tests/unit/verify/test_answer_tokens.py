@@ -31,23 +31,23 @@ def spelled(tokenizer: PreTrainedTokenizerFast, ids: frozenset[int]) -> set[str]
 
 def test_every_spelling_that_the_built_in_model_has() -> None:
     tokenizer = AutoTokenizer.from_pretrained(MODEL_PATH)
-    tokens = answer_tokens(tokenizer, ["yes"], ["no"])
+    tokens = answer_tokens(tokenizer, ("yes",), ("no",))
     assert spelled(tokenizer, tokens.yes) == {"Ġyes", "ĠYes"}
     assert spelled(tokenizer, tokens.no) == {"no", "Ġno", "ĠNo"}
 
 
 def test_every_spelling_of_a_sentencepiece_vocabulary() -> None:
     tokenizer = sentencepiece_like("▁Yes", "Yes", "▁yes", "YES", "▁No", "no", "▁yesterday", "▁not", "▁oui", "▁Non")
-    tokens = answer_tokens(tokenizer, ["yes"], ["no"])
+    tokens = answer_tokens(tokenizer, ("yes",), ("no",))
     assert spelled(tokenizer, tokens.yes) == {"▁Yes", "Yes", "▁yes", "YES"}
     assert spelled(tokenizer, tokens.no) == {"▁No", "no"}
-    french = answer_tokens(tokenizer, ["oui"], ["non"])
+    french = answer_tokens(tokenizer, ("oui",), ("non",))
     assert (spelled(tokenizer, french.yes), spelled(tokenizer, french.no)) == ({"▁oui"}, {"▁Non"})
 
 
 def test_a_word_that_is_no_token_is_refused() -> None:
     with pytest.raises(OptionError, match=r"verify.no: no word of it is one token of this model: \['nope'\]"):
-        answer_tokens(sentencepiece_like("▁Yes"), ["yes"], ["nope"])
+        answer_tokens(sentencepiece_like("▁Yes"), ("yes",), ("nope",))
 
 
 def test_p_yes_is_renormalised_over_yes_and_no() -> None:
