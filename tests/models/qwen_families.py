@@ -39,7 +39,7 @@ ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6
 TEXT_OF_QWEN = {name: value for name, value in TEXT.items() if name != "head_dim"}  # hidden size / heads
 
 
-def _ids(ids: Ids) -> dict[str, Any]:
+def special_ids(ids: Ids) -> dict[str, Any]:
     return {
         "image_token_id": ids("<|image_pad|>"),
         "video_token_id": ids("<|video_pad|>"),
@@ -58,7 +58,7 @@ QWEN2_VL = Family(
     config=lambda ids: Qwen2VLConfig(
         text_config=TEXT_OF_QWEN | {"rope_parameters": ROPE},
         vision_config={"depth": 2, "embed_dim": 64, "hidden_size": HIDDEN, "num_heads": 2, "mlp_ratio": 2},
-        **_ids(ids),
+        **special_ids(ids),
     ),
     processor=lambda tokenizer: Qwen2VLProcessor(
         _image_processor(14), tokenizer, Qwen2VLVideoProcessor(patch_size=14, size=PIXELS)
@@ -80,7 +80,7 @@ QWEN25_VL = Family(
             "out_hidden_size": HIDDEN,
             "fullatt_block_indexes": [1],
         },
-        **_ids(ids),
+        **special_ids(ids),
     ),
     processor=lambda tokenizer: Qwen2_5_VLProcessor(
         _image_processor(14), tokenizer, Qwen2VLVideoProcessor(patch_size=14, size=PIXELS)
@@ -105,7 +105,7 @@ QWEN3_VL = Family(
     config=lambda ids: Qwen3VLConfig(
         text_config=TEXT | {"rope_parameters": ROPE | {"mrope_section": [6, 5, 5], "mrope_interleaved": True}},
         vision_config=VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
-        **_ids(ids),
+        **special_ids(ids),
     ),
     processor=lambda tokenizer: Qwen3VLProcessor(
         _image_processor(14), tokenizer, Qwen3VLVideoProcessor(patch_size=14, size=PIXELS)
@@ -130,7 +130,7 @@ QWEN35 = Family(
             | {"mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
         },
         vision_config=VISION_OF_QWEN3,
-        **_ids(ids),
+        **special_ids(ids),
     ),
     processor=lambda tokenizer: Qwen3VLProcessor(
         _image_processor(14), tokenizer, Qwen3VLVideoProcessor(patch_size=14, size=PIXELS)
