@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from transformers import Qwen2VLConfig
+from transformers import Qwen2VLConfig, Qwen2VLProcessor, Qwen2VLVideoProcessor
 
 from tests.checkpoints import random_image
-from tests.models.family import TEXT, make_checkpoint
-from tests.models.qwen_families import QWEN2_VL, ROPE, special_ids
+from tests.models.family import make_checkpoint
+from tests.models.qwen_families import ROPE, TEXT_OF_QWEN, qwen_family
 from tests.models.reference import Reference
 from tests.reference import ReferenceOutput
 from tools.serving import Server, image_message
 
 # 5 layers, 6 heads of 64 with 3 key heads, width 384, a wider and deeper vision tower.
-UNSEEN = replace(
-    QWEN2_VL,
-    config=lambda ids: Qwen2VLConfig(
-        text_config={name: value for name, value in TEXT.items() if name != "head_dim"}
-        | {
-            "hidden_size": 384,
-            "intermediate_size": 512,
-            "num_hidden_layers": 5,
-            "num_attention_heads": 6,
-            "num_key_value_heads": 3,
-            "max_position_embeddings": 1024,
-            "rope_parameters": ROPE | {"mrope_section": [8, 12, 12]},
-        },
-        vision_config={"depth": 3, "embed_dim": 96, "hidden_size": 384, "num_heads": 3, "mlp_ratio": 2},
-        **special_ids(ids),
-    ),
+UNSEEN = qwen_family(
+    "Qwen2VLForConditionalGeneration",
+    Qwen2VLConfig,
+    TEXT_OF_QWEN
+    | {
+        "hidden_size": 384,
+        "intermediate_size": 512,
+        "num_hidden_layers": 5,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "max_position_embeddings": 1024,
+        "rope_parameters": ROPE | {"mrope_section": [8, 12, 12]},
+    },
+    {"depth": 3, "embed_dim": 96, "hidden_size": 384, "num_heads": 3, "mlp_ratio": 2},
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
 )
 QUESTION = "Is there a dog in the image?"
 IMAGE = random_image(7, 140).resize((140, 84), Image.Resampling.NEAREST)
