@@ -22,6 +22,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
     Qwen3_5Config,
     Qwen3VLConfig,
+    Qwen3VLMoeConfig,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
@@ -95,6 +96,16 @@ QWEN3_VL = qwen_family(
     VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+)
+
+QWEN3_VL_MOE = qwen_family(
+    "Qwen3VLMoeForConditionalGeneration",
+    Qwen3VLMoeConfig,
+    TEXT_OF_QWEN3 | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96},
+    VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+    transposed=("experts.gate_up_proj", "experts.down_proj"),
 )
 
 HYBRID_TEXT: dict[str, Any] = TEXT | {
