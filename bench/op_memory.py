@@ -30,7 +30,7 @@ def _resident(field: str) -> float:
     return int(found[1]) / 1024
 
 
-def _rise(function: Any) -> float:
+def rise(function: Any) -> float:
     """Return the MiB by which resident memory rises during a call."""
     Path("/proc/self/clear_refs").write_text("5")  # this resets the peak
     before = _resident("VmRSS")
@@ -51,7 +51,7 @@ def peak(which: str, num_tokens: int, heads: str, dtype: str) -> float:
     small = [tensor[:WARM_UP_TOKENS].clone() for tensor in (query, key, value)]
     with torch.inference_mode():  # this warms up: threads and kernels take memory once, whatever the size
         functions[which](*small, columns[columns < WARM_UP_TOKENS], torch.zeros_like(small[0]))
-    return _rise(lambda: functions[which](query, key, value, columns, output))
+    return rise(lambda: functions[which](query, key, value, columns, output))
 
 
 def serve(connection: Any) -> None:

@@ -83,6 +83,7 @@ _ROWS = (
     Row("Qwen2VLForConditionalGeneration", "Qwen2-VL", TESTED, modalities=VIDEO),
     Row("Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", TESTED, modalities=VIDEO),
     Row("Qwen3VLForConditionalGeneration", "Qwen3-VL", TESTED, EMBEDDED, VIDEO),
+    Row("Qwen3VLMoeForConditionalGeneration", "Qwen3-VL, mixture of experts", TESTED, EMBEDDED, VIDEO),
     Row("Glm4vForConditionalGeneration", "GLM-4.1V, GLM-4.6V-Flash", TESTED, EMBEDDED, VIDEO),
     Row("InternVLForConditionalGeneration", "InternVL3, native", TESTED, EMBEDDED, VIDEO),
     Row("Idefics3ForConditionalGeneration", "Idefics3", TESTED, EMBEDDED),
@@ -103,7 +104,6 @@ _ROWS = (
         "for InstructBLIP, which has the same Q-Former: none.",
     ),
     Row("LlavaNextVideoForConditionalGeneration", "LLaVA-NeXT-Video", UNTESTED, ALL, VIDEO),
-    Row("Qwen3VLMoeForConditionalGeneration", "Qwen3-VL, mixture of experts", UNTESTED, EMBEDDED),
     Row(
         "Qwen3_5ForConditionalGeneration",
         "Qwen3.5",

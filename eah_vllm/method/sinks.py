@@ -7,6 +7,8 @@ ROWS_PER_BLOCK = 64
 """Query rows whose attention is held at once."""
 VALUES_PER_BLOCK = 1 << 19
 """Attention values held at once, where one head's rows allow it: 2 MiB in float32, the size of a core's cache."""
+LARGEST_BLOCK = 1 << 21
+"""Attention values held at once for one key head, whose query heads cannot be taken apart: 8 MiB in float32."""
 
 
 def causal_attention_rows(query: Tensor, key: Tensor, start: int, scale: float) -> Tensor:
@@ -43,7 +45,7 @@ def attention_received(
         key: `[S, num_kv_heads, head_dim]`.
         columns: int64 `[num_columns]`, ascending prompt positions (of image tokens).
         scale: factor on the scores before the softmax.
-        rows_per_block: rows held at once.
+        rows_per_block: most rows held at once; fewer in a long prompt whose key heads have many query heads each.
 
     Returns:
         float32 `[num_heads, num_columns]`; 0 for a column that no later row sees.
@@ -52,22 +54,19 @@ def attention_received(
     num_kv_heads = key.shape[1]
     group = num_heads // num_kv_heads
     received = query.new_zeros(num_heads, num_tokens, dtype=torch.float32)
-    step = max(1, VALUES_PER_BLOCK // (group * min(rows_per_block, num_tokens) * num_tokens))
+    rows = max(1, min(rows_per_block, num_tokens, LARGEST_BLOCK // (group * num_tokens)))
+    step = max(1, VALUES_PER_BLOCK // (group * rows * num_tokens))
     for first in range(0, num_kv_heads, step):
         some = slice(first, min(first + step, num_kv_heads))
         heads = slice(some.start * group, some.stop * group)
-        some_query, some_key = _head_by_head(query[:, heads]), _head_by_head(key[:, some])
-        for start in range(0, num_tokens, rows_per_block):
-            stop = min(start + rows_per_block, num_tokens)
-            attention = causal_attention_rows(some_query[start:stop], some_key[:stop], start, scale)
+        # Each head's keys side by side in memory; every block of rows reads them again, and its own queries once.
+        some_key = key[:, some].transpose(0, 1).to(torch.float32).contiguous().transpose(0, 1)
+        for start in range(0, num_tokens, rows):
+            stop = min(start + rows, num_tokens)
+            attention = causal_attention_rows(query[start:stop, heads], some_key[:stop], start, scale)
             attention.diagonal(offset=start, dim1=1, dim2=2).zero_()
             received[heads, :stop] += attention.sum(dim=1)
     return received[:, columns]
-
-
-def _head_by_head(tokens: Tensor) -> Tensor:
-    """Return the same `[S, heads, head_dim]` in float32, with each head's rows side by side in memory."""
-    return tokens.transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format).contiguous().transpose(0, 1)
 
 
 def mean_over_later_rows(received: Tensor, divisor: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ PLUGIN_GROUPS = (
 USAGE = """usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL: the built-in one, as --config scenes)
        eah-vllm caption PICTURES... --base-url URL --model NAME --out captions.jsonl   (caption --help: options)
        eah-vllm eval TASK --base-url URL --model NAME --out DIR   (eval --help: tasks and options)
+       eah-vllm convert LAYOUT SRC DST   (make a checkpoint that vLLM loads of Shikra's or LLaVA's original one)
        eah-vllm sweep TASK --layers 0-4 --base-url URL --model NAME --out DIR   (find layer and threshold)
 """
 
@@ -153,6 +154,10 @@ def main() -> None:
         from eah_vllm_server.evaluating import remove_objects
 
         sys.exit(evaluate(sys.argv[2:], remove_objects))
+    if sys.argv[1:2] == ["convert"]:
+        from eah_vllm.convert.command import main as convert
+
+        sys.exit(convert(sys.argv[2:]))
     if sys.argv[1:2] == ["sweep"]:
         from eah_vllm.evaluation.sweep.command import main as sweep
 

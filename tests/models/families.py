@@ -3,7 +3,7 @@
 from tests.models.family import Family
 from tests.models.llava_families import LLAVA, NEXT_MISTRAL, NEXT_VICUNA, ONEVISION
 from tests.models.other_families import BLIP2, COHERE2, GEMMA3, MINICPMV, PALIGEMMA
-from tests.models.qwen_families import GLM4V, QWEN2_VL, QWEN3_VL, QWEN25_VL, QWEN35
+from tests.models.qwen_families import GLM4V, QWEN2_VL, QWEN3_VL, QWEN3_VL_MOE, QWEN25_VL, QWEN35
 from tests.models.tile_families import IDEFICS3, INTERNVL, MISTRAL3
 
 FAMILIES: dict[str, Family] = {
@@ -14,6 +14,7 @@ FAMILIES: dict[str, Family] = {
     "Qwen2-VL": QWEN2_VL,
     "Qwen2.5-VL": QWEN25_VL,
     "Qwen3-VL": QWEN3_VL,
+    "Qwen3-VL, experts": QWEN3_VL_MOE,
     "GLM-4.1V": GLM4V,
     "InternVL": INTERNVL,
     "Idefics3": IDEFICS3,

@@ -59,6 +59,8 @@ class Family:
     """Special tokens, by the name of the tokenizer's attribute that holds them."""
     renamed: tuple[tuple[str, str], ...] = ()
     """Beginnings of weights' names in the file that transformers 5 writes, and in public checkpoints."""
+    transposed: tuple[str, ...] = ()
+    """Ends of names of weights whose last two dimensions public checkpoints have the other way round."""
     layers: tuple[int, int] = (0, 1)
     """Two layers that EAH can change."""
     refused: Mapping[int, str] = field(default_factory=dict)
@@ -93,7 +95,7 @@ def make_checkpoint(family: Family, path: Path, seed: int = 0) -> Path:
     with torch.no_grad():
         model.get_output_embeddings().weight[sorted(never)] = 0
     model.save_pretrained(path)
-    _rename(path / "model.safetensors", family.renamed)
+    _publish(path / "model.safetensors", family)
     return path
 
 
@@ -114,10 +116,16 @@ def _randomise(model: Any, seed: int) -> None:
             weight.normal_(0, gain * fan_in**-0.5, generator=generator)
 
 
-def _rename(file: Path, renamed: tuple[tuple[str, str], ...]) -> None:
-    if renamed:
+def _publish(file: Path, family: Family) -> None:
+    """Write the weights as public checkpoints have them."""
+    if family.renamed or family.transposed:
         found = load_file(file)
         names = {
-            name: next((new + name[len(old) :] for old, new in renamed if name.startswith(old)), name) for name in found
+            name: next((new + name[len(old) :] for old, new in family.renamed if name.startswith(old)), name)
+            for name in found
         }
-        save_file({names[name]: weight for name, weight in found.items()}, file, metadata={"format": "pt"})
+        weights = {
+            names[name]: weight.transpose(-1, -2).contiguous() if name.endswith(family.transposed) else weight
+            for name, weight in found.items()
+        }
+        save_file(weights, file, metadata={"format": "pt"})

@@ -30,7 +30,7 @@ from transformers import (
 
 from tests.models.family import HEADS, HIDDEN, TEXT, VOCAB_SIZE, Family
 from tests.models.llava_families import TOWER
-from tests.models.qwen_families import ROPE
+from tests.models.qwen_families import HYBRID_LAYERS, HYBRID_TEXT
 
 TILE = 56
 VISION: dict[str, Any] = {
@@ -50,18 +50,7 @@ NEWLINES = {f"newlines_{count}": "\n" * count for count in range(1, 5)}
 MINICPMV = Family(
     "MiniCPMV4_6ForConditionalGeneration",
     config=lambda ids: MiniCPMV4_6Config(
-        text_config=TEXT
-        | {
-            "model_type": "qwen3_5_text",
-            "num_hidden_layers": 4,
-            "layer_types": ["linear_attention", "full_attention"] * 2,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "linear_key_head_dim": 128,
-            "linear_value_head_dim": 128,
-            "rope_parameters": ROPE
-            | {"mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
-        },
+        text_config=HYBRID_TEXT | {"model_type": "qwen3_5_text"},
         vision_config=VISION | {"image_size": 4 * TILE},
         insert_layer_id=0,
         image_token_id=ids("<|image_pad|>"),
@@ -84,8 +73,7 @@ MINICPMV = Family(
         "image_id_start_token": "<image_id>",
         "image_id_end_token": "</image_id>",
     },
-    layers=(1, 3),
-    refused={0: "no attention", 2: "no attention"},
+    **HYBRID_LAYERS,
 )
 
 BLIP2 = Family(

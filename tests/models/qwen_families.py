@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from transformers import (
@@ -21,11 +22,12 @@ from transformers import (
     Qwen2VLVideoProcessor,
     Qwen3_5Config,
     Qwen3VLConfig,
+    Qwen3VLMoeConfig,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
 
-from tests.models.family import HIDDEN, TEXT, Family, Ids
+from tests.models.family import HIDDEN, TEXT, Family
 
 SPECIALS = {
     "image_token": "<|image_pad|>",
@@ -33,113 +35,98 @@ SPECIALS = {
     "vision_bos_token": "<|vision_start|>",
     "vision_eos_token": "<|vision_end|>",
 }
-IMAGE = "<|vision_start|><|image_pad|><|vision_end|>"
 PIXELS = {"shortest_edge": 56 * 56, "longest_edge": 112 * 112}
 ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 6, 6]}
 TEXT_OF_QWEN = {name: value for name, value in TEXT.items() if name != "head_dim"}  # hidden size / heads
+SMALL_VISION = {"hidden_size": 64, "intermediate_size": 128, "num_heads": 2, "out_hidden_size": HIDDEN}
 
 
-def _ids(ids: Ids) -> dict[str, Any]:
-    return {
-        "image_token_id": ids("<|image_pad|>"),
-        "video_token_id": ids("<|video_pad|>"),
-        "vision_start_token_id": ids("<|vision_start|>"),
-        "vision_end_token_id": ids("<|vision_end|>"),
-        "tie_word_embeddings": False,
-    }
+def qwen_family(
+    architecture: str, config: Any, text: Any, vision: Any, processor: Any, video_processor: Any, **more: Any
+) -> Family:
+    """What all of Qwen's families have in common; `more` are other fields of the family."""
+    return Family(
+        architecture,
+        config=lambda ids: config(
+            text_config=deepcopy(text),  # configurations write into what they are given
+            vision_config=deepcopy(vision),
+            image_token_id=ids("<|image_pad|>"),
+            video_token_id=ids("<|video_pad|>"),
+            vision_start_token_id=ids("<|vision_start|>"),
+            vision_end_token_id=ids("<|vision_end|>"),
+            tie_word_embeddings=False,
+        ),
+        processor=lambda tokenizer: processor(
+            Qwen2VLImageProcessor(patch_size=14, merge_size=2, size=PIXELS),
+            tokenizer,
+            video_processor(patch_size=14, size=PIXELS),
+        ),
+        image="<|vision_start|><|image_pad|><|vision_end|>",
+        image_token="<|image_pad|>",
+        specials=SPECIALS,
+        **more,
+    )
 
 
-def _image_processor(patch_size: int) -> Qwen2VLImageProcessor:
-    return Qwen2VLImageProcessor(patch_size=patch_size, merge_size=2, size=PIXELS)
-
-
-QWEN2_VL = Family(
+QWEN2_VL = qwen_family(
     "Qwen2VLForConditionalGeneration",
-    config=lambda ids: Qwen2VLConfig(
-        text_config=TEXT_OF_QWEN | {"rope_parameters": ROPE},
-        vision_config={"depth": 2, "embed_dim": 64, "hidden_size": HIDDEN, "num_heads": 2, "mlp_ratio": 2},
-        **_ids(ids),
-    ),
-    processor=lambda tokenizer: Qwen2VLProcessor(
-        _image_processor(14), tokenizer, Qwen2VLVideoProcessor(patch_size=14, size=PIXELS)
-    ),
-    image=IMAGE,
-    image_token="<|image_pad|>",
-    specials=SPECIALS,
+    Qwen2VLConfig,
+    TEXT_OF_QWEN | {"rope_parameters": ROPE},
+    {"depth": 2, "embed_dim": 64, "hidden_size": HIDDEN, "num_heads": 2, "mlp_ratio": 2},
+    Qwen2VLProcessor,
+    Qwen2VLVideoProcessor,
 )
 
-QWEN25_VL = Family(
+QWEN25_VL = qwen_family(
     "Qwen2_5_VLForConditionalGeneration",
-    config=lambda ids: Qwen2_5_VLConfig(
-        text_config=TEXT_OF_QWEN | {"rope_parameters": ROPE},
-        vision_config={
-            "depth": 2,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "num_heads": 2,
-            "out_hidden_size": HIDDEN,
-            "fullatt_block_indexes": [1],
-        },
-        **_ids(ids),
-    ),
-    processor=lambda tokenizer: Qwen2_5_VLProcessor(
-        _image_processor(14), tokenizer, Qwen2VLVideoProcessor(patch_size=14, size=PIXELS)
-    ),
-    image=IMAGE,
-    image_token="<|image_pad|>",
-    specials=SPECIALS,
+    Qwen2_5_VLConfig,
+    TEXT_OF_QWEN | {"rope_parameters": ROPE},
+    SMALL_VISION | {"depth": 2, "fullatt_block_indexes": [1]},
+    Qwen2_5_VLProcessor,
+    Qwen2VLVideoProcessor,
 )
 
-VISION_OF_QWEN3 = {
-    "depth": 3,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_heads": 2,
-    "patch_size": 14,
-    "out_hidden_size": HIDDEN,
-    "num_position_embeddings": 64,
-}
+TEXT_OF_QWEN3 = TEXT | {"rope_parameters": ROPE | {"mrope_section": [6, 5, 5], "mrope_interleaved": True}}
+VISION_OF_QWEN3 = SMALL_VISION | {"depth": 3, "patch_size": 14, "num_position_embeddings": 64}
 
-QWEN3_VL = Family(
+QWEN3_VL = qwen_family(
     "Qwen3VLForConditionalGeneration",
-    config=lambda ids: Qwen3VLConfig(
-        text_config=TEXT | {"rope_parameters": ROPE | {"mrope_section": [6, 5, 5], "mrope_interleaved": True}},
-        vision_config=VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
-        **_ids(ids),
-    ),
-    processor=lambda tokenizer: Qwen3VLProcessor(
-        _image_processor(14), tokenizer, Qwen3VLVideoProcessor(patch_size=14, size=PIXELS)
-    ),
-    image=IMAGE,
-    image_token="<|image_pad|>",
-    specials=SPECIALS,
+    Qwen3VLConfig,
+    TEXT_OF_QWEN3,
+    VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
 )
 
-QWEN35 = Family(
+QWEN3_VL_MOE = qwen_family(
+    "Qwen3VLMoeForConditionalGeneration",
+    Qwen3VLMoeConfig,
+    TEXT_OF_QWEN3 | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96},
+    VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+    transposed=("experts.gate_up_proj", "experts.down_proj"),
+)
+
+HYBRID_TEXT: dict[str, Any] = TEXT | {
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "rope_parameters": ROPE | {"mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
+}
+HYBRID_LAYERS: dict[str, Any] = {"layers": (1, 3), "refused": {0: "no attention", 2: "no attention"}}
+
+QWEN35 = qwen_family(
     "Qwen3_5ForConditionalGeneration",
-    config=lambda ids: Qwen3_5Config(
-        text_config=TEXT
-        | {
-            "num_hidden_layers": 4,
-            "layer_types": ["linear_attention", "full_attention"] * 2,
-            "linear_num_key_heads": 2,
-            "linear_num_value_heads": 4,
-            "linear_key_head_dim": 128,
-            "linear_value_head_dim": 128,
-            "rope_parameters": ROPE
-            | {"mrope_section": [2, 1, 1], "mrope_interleaved": True, "partial_rotary_factor": 0.25},
-        },
-        vision_config=VISION_OF_QWEN3,
-        **_ids(ids),
-    ),
-    processor=lambda tokenizer: Qwen3VLProcessor(
-        _image_processor(14), tokenizer, Qwen3VLVideoProcessor(patch_size=14, size=PIXELS)
-    ),
-    image=IMAGE,
-    image_token="<|image_pad|>",
-    specials=SPECIALS,
-    layers=(1, 3),
-    refused={0: "no attention", 2: "no attention"},
+    Qwen3_5Config,
+    HYBRID_TEXT,
+    VISION_OF_QWEN3,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+    **HYBRID_LAYERS,
 )
 
 GLM_SPECIALS = {
@@ -158,14 +145,7 @@ def _glm(architecture: str, config: Any, image_processor: Any, video_processor: 
         config=lambda ids: config(
             text_config=TEXT_OF_QWEN
             | {"rope_parameters": ROPE | {"mrope_section": [4, 2, 2], "partial_rotary_factor": 0.5}},
-            vision_config={
-                "depth": 2,
-                "hidden_size": 64,
-                "intermediate_size": 128,
-                "num_heads": 2,
-                "image_size": 112,
-                "out_hidden_size": HIDDEN,
-            },
+            vision_config=SMALL_VISION | {"depth": 2, "image_size": 112},
             image_token_id=ids("<|image|>"),
             video_token_id=ids("<|video|>"),
             image_start_token_id=ids("<|begin_of_image|>"),
