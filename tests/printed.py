@@ -10,7 +10,7 @@ from tools import ROOT
 from tools.serving import API_KEY, Server
 
 ADDRESS, NO_KEY = "http://localhost:8000", "none"
-FENCE = re.compile(r"^```(\w+)(?: client=(\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^ *```(\w+)(?: client=(\S+))?\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 VARIES = "..."
 """What a page writes for the part of a message that differs from one to the next."""
 
@@ -28,8 +28,10 @@ class Snippet:
         """Return the code as printed but for the address and the key of the server."""
         code = self.code.replace(ADDRESS, server.url).replace(f'"{NO_KEY}"', f'"{API_KEY}"')
         code = code.replace(f"Bearer {NO_KEY}", f"Bearer {API_KEY}")
-        asks_without_key = self.language == "bash" and API_KEY not in code
-        return code.replace(" -d @-", f" -H 'Authorization: Bearer {API_KEY}' -d @-") if asks_without_key else code
+        if self.language == "bash" and API_KEY not in code:
+            code = code.replace("curl -s ", f"curl -s -H 'Authorization: Bearer {API_KEY}' ")
+            code = f"export VLLM_API_KEY={API_KEY}\n" + code.replace(" --model ", f" --api-key {API_KEY} --model ")
+        return code
 
 
 def text_of(page: str) -> str:

@@ -1,4 +1,4 @@
-"""What the pages print works: the snippets of README and docs/clients.md, the messages of docs/errors.md; one server."""
+"""What the pages print works: snippets of README, quickstart and clients, messages of docs/errors.md; on one server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.printed import Snippet, asking, begins, rows, snippets
 from tools import ROOT
 from tools.serving import Server, image_message
 
-CLIENTS, ERRORS = "docs/clients.md", "docs/errors.md"
+CLIENTS, ERRORS, QUICKSTART = "docs/clients.md", "docs/errors.md", "docs/quickstart.md"
 EVERYBODYS, CURL = "all", "curl"
 PYTHONS = [sys.executable, *filter(None, [os.environ.get("EAH_CLIENTS_PYTHON")])]
 """Interpreters in which a snippet may find its package; `make clients` names a second one."""
@@ -58,6 +58,21 @@ def test_the_readme_works_as_printed(server: Server) -> None:
     described = json.loads(server.get("/v1/eah")[1])
     assert reply["eah"]["layers"][0]["layer"] == described["defaults"]["layer"]
     assert "relative_threshold" in described["defaults"], "the checkpoint carries its own threshold"
+
+
+def test_the_quick_start_works_as_printed(server: Server) -> None:
+    code = {one.client: one.here(server) for one in snippets(QUICKSTART) if one.client}
+    caption, report = run("bash", "-c", code["ask"]).splitlines()
+    assert hallucinations_and_recall(caption, 60) == (0, 100)
+    assert json.loads(report)["applied"]
+    assert json.loads(run("bash", "-c", code["describe"]))["supported"]
+    written = ROOT / "build" / "captions.jsonl"
+    for file in (written, written.with_name(written.name + ".run.json")):
+        file.unlink(missing_ok=True)  # or the command would find nothing left to do
+    run("bash", "-c", code["caption"])
+    lines = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
+    assert {line["path"] for line in lines} == {str(file.relative_to(ROOT)) for file in ROOT.glob("docs/images/*.png")}
+    assert all(line["eah"]["applied"] and line["mentions"] and line["error"] is None for line in lines)
 
 
 def python_with(package: str) -> str:
