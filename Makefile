@@ -1,6 +1,6 @@
 # Everything a newcomer runs. `make serve` and `make test` do all of their own set-up; the second run starts at once.
 .DEFAULT_GOAL := help
-.PHONY: help env env-v2 serve test soak load fuzz faults eval bench check audit audit-image replicas dashboard images \
+.PHONY: help env env-v2 serve test soak load fuzz faults eval bench check audit audit-image replicas clients dashboard images \
 	serve-lock train-scenes smoke-train lock wheel clean-env
 
 ARGS ?=
@@ -36,6 +36,11 @@ faults: env ## break a real server in every way of docs/operations.md; ARGS="eng
 
 replicas: env ## two servers behind the shipped nginx configuration, one killed under load (needs nginx); ARGS="--requests N"
 	$(BIN)/python -m tests.replicas $(ARGS)
+
+clients: env ## run the snippets of docs/clients.md, with LangChain, LlamaIndex and LiteLLM in an environment of their own
+	$(BIN)/python -m venv build/clients
+	build/clients/bin/pip install --quiet --requirement env/clients.txt
+	EAH_CLIENTS_PYTHON=$(CURDIR)/build/clients/bin/python $(BIN)/python -m pytest tests/server/test_pages.py $(ARGS)
 
 eval: env ## hallucination of the built-in model on 1,000 unseen scenes, EAH off, on and controls, into EVAL_OUT=build/eval
 	$(BIN)/python -m tools.beside $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
