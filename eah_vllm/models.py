@@ -87,6 +87,13 @@ _ROWS = (
     Row("Glm4vForConditionalGeneration", "GLM-4.1V, GLM-4.6V-Flash", TESTED, EMBEDDED, VIDEO),
     Row("InternVLForConditionalGeneration", "InternVL3, native", TESTED, EMBEDDED, VIDEO),
     Row("Idefics3ForConditionalGeneration", "Idefics3", TESTED, EMBEDDED),
+    Row(
+        "SmolVLMForConditionalGeneration",
+        "SmolVLM",
+        TESTED,
+        EMBEDDED,
+        note="Its processor needs the package num2words.",
+    ),
     Row("Mistral3ForConditionalGeneration", "Mistral Small 3.1 and later", TESTED, EMBEDDED),
     Row(
         "Cohere2VisionForConditionalGeneration",
@@ -132,13 +139,6 @@ _ROWS = (
     ),
     Row("Glm4vMoeForConditionalGeneration", "GLM-4.5V, GLM-4.6V", UNTESTED, EMBEDDED),
     Row("InternVLChatModel", "InternVL, original layout", UNTESTED, EMBEDDED, note="Needs `--trust-remote-code`."),
-    Row(
-        "SmolVLMForConditionalGeneration",
-        "SmolVLM",
-        UNTESTED,
-        EMBEDDED,
-        note="Its processor needs the package num2words, which the test environment has not; the model is Idefics3's.",
-    ),
     Row("PixtralForConditionalGeneration", "Pixtral, Mistral's own layout", UNTESTED, EMBEDDED),
     Row(
         "MiniCPMV",
