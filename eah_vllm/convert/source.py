@@ -93,6 +93,8 @@ def read_source(folder: Path, model_types: tuple[str, ...]) -> Source:
         "mm_vision_select_feature": (None, "patch"),
         "image_aspect_ratio": (None, "square", "pad"),
         "tie_word_embeddings": (None, False),
+        # LLaVA-1.0 writes a picture otherwise; Shikra always has these tokens.
+        "mm_use_im_start_end": (None, "shikra" in model_types),
     }
     for name, values in allowed.items():
         if source.fields.get(name) not in values:
