@@ -74,6 +74,11 @@ def tower_weights(tower: CLIPVisionModel) -> dict[str, torch.Tensor]:
     }
 
 
+def num_patches(tower: CLIPVisionModel) -> int:
+    """Return how many patches a vision tower sees; it has a position for each, and one for the class token."""
+    return len(tower_weights(tower)["embeddings.position_embedding.weight"]) - 1
+
+
 def read_source(folder: Path, model_types: tuple[str, ...]) -> Source:
     """Read a checkpoint's `config.json`.
 
