@@ -1,7 +1,7 @@
 """The table of models that EAH is applied to, one row for each architecture; `docs/models.md` is made from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["tested here", "same mechanism, untested", "refused"]
@@ -27,6 +27,7 @@ LACKING = "vLLM has no such model. It would take "
 
 # The paper's 0.002 is 1.25/S at LLaVA-1.5's prompts of about 625 tokens, and far too strict or too lax at others.
 RELATIVE: dict[str, Any] = {"relative_threshold": 1.25}
+FROM_LAYER_3: dict[str, Any] = RELATIVE | {"layer": 3}
 IMAGE, VIDEO = ("image",), ("image", "video")
 
 
@@ -51,15 +52,13 @@ class Row:
 
     def facts(self) -> dict[str, Any]:
         """Return the row as JSON data."""
-        return {
-            "architecture": self.architecture,
-            "family": self.family,
-            "verdict": self.verdict,
-            "image_tokens": self.image_tokens,
-            "modalities": list(self.modalities),
-            "start": dict(self.start),
-            "note": self.note,
-        }
+        found = {name: value for name, value in asdict(self).items() if name != "mechanism"}
+        return found | {"modalities": list(self.modalities)}
+
+
+def _not_loaded(architecture: str, family: str, note: str) -> Row:
+    """Return the row of a model that is never loaded with EAH."""
+    return Row(architecture, family, REFUSED, note=note, mechanism=False)
 
 
 _ROWS = (
@@ -87,13 +86,20 @@ _ROWS = (
     Row("Glm4vForConditionalGeneration", "GLM-4.1V, GLM-4.6V-Flash", TESTED, EMBEDDED, VIDEO),
     Row("InternVLForConditionalGeneration", "InternVL3, native", TESTED, EMBEDDED, VIDEO),
     Row("Idefics3ForConditionalGeneration", "Idefics3", TESTED, EMBEDDED),
+    Row(
+        "SmolVLMForConditionalGeneration",
+        "SmolVLM",
+        TESTED,
+        EMBEDDED,
+        note="Its processor needs the package num2words.",
+    ),
     Row("Mistral3ForConditionalGeneration", "Mistral Small 3.1 and later", TESTED, EMBEDDED),
     Row(
         "Cohere2VisionForConditionalGeneration",
         "Command A Vision",
         TESTED,
         EMBEDDED,
-        start=RELATIVE | {"layer": 3},
+        start=FROM_LAYER_3,
         note="Three of four layers have a sliding window and decline; layer 3 is the first without.",
     ),
     Row(
@@ -110,7 +116,7 @@ _ROWS = (
         UNTESTED,
         EMBEDDED,
         VIDEO,
-        start=RELATIVE | {"layer": 3},
+        start=FROM_LAYER_3,
         note=HYBRID,
     ),
     Row(
@@ -119,7 +125,7 @@ _ROWS = (
         UNTESTED,
         EMBEDDED,
         VIDEO,
-        start=RELATIVE | {"layer": 3},
+        start=FROM_LAYER_3,
         note=HYBRID,
     ),
     Row(
@@ -127,18 +133,11 @@ _ROWS = (
         "Qwen3.5, mixture of experts",
         UNTESTED,
         EMBEDDED,
-        start=RELATIVE | {"layer": 3},
+        start=FROM_LAYER_3,
         note=HYBRID,
     ),
     Row("Glm4vMoeForConditionalGeneration", "GLM-4.5V, GLM-4.6V", UNTESTED, EMBEDDED),
     Row("InternVLChatModel", "InternVL, original layout", UNTESTED, EMBEDDED, note="Needs `--trust-remote-code`."),
-    Row(
-        "SmolVLMForConditionalGeneration",
-        "SmolVLM",
-        UNTESTED,
-        EMBEDDED,
-        note="Its processor needs the package num2words, which the test environment has not; the model is Idefics3's.",
-    ),
     Row("PixtralForConditionalGeneration", "Pixtral, Mistral's own layout", UNTESTED, EMBEDDED),
     Row(
         "MiniCPMV",
@@ -151,48 +150,35 @@ _ROWS = (
     Row("Gemma3ForConditionalGeneration", "Gemma 3", REFUSED, EMBEDDED, note=BOTH_WAYS),
     Row("PaliGemmaForConditionalGeneration", "PaliGemma", REFUSED, note=BOTH_WAYS),
     Row("Molmo2ForConditionalGeneration", "Molmo 2", REFUSED, EMBEDDED, note=BOTH_WAYS),
-    Row(
-        "KimiVLForConditionalGeneration",
-        "Kimi-VL",
-        REFUSED,
-        note="Latent attention (MLA) keeps no separate heads.",
-        mechanism=False,
-    ),
-    Row(
+    _not_loaded("KimiVLForConditionalGeneration", "Kimi-VL", "Latent attention (MLA) keeps no separate heads."),
+    _not_loaded(
         "InstructBlipForConditionalGeneration",
         "InstructBLIP",
-        REFUSED,
-        note=LACKING + "a class like its BLIP-2, with a Q-Former that also reads the question. Published (VHR, "
+        LACKING + "a class like its BLIP-2, with a Q-Former that also reads the question. Published (VHR, "
         "arXiv 2412.13949): no gain, CHAIRs 45.3 without and 46.4 with EAH.",
-        mechanism=False,
     ),
-    Row(
+    _not_loaded(
         "MiniGPT4",
         "MiniGPT-4",
-        REFUSED,
-        note=LACKING + "its BLIP-2 with Vicuna, EVA's vision tower and a converter: the checkpoint is one projection.",
-        mechanism=False,
+        LACKING + "a class like its BLIP-2 with the picture inside the prompt (BLIP-2's stands at the start), and a "
+        "converter: the checkpoint is one projection, beside BLIP-2's vision tower and Q-Former, and Vicuna.",
     ),
-    Row(
+    _not_loaded(
         "MGMLlamaForCausalLM",
         "Mini-Gemini",
-        REFUSED,
-        note=LACKING + "a class with two vision towers of which one attends to the other.",
-        mechanism=False,
+        LACKING + "a class with two vision towers, CLIP and ConvNeXt, in which CLIP's tokens attend to ConvNeXt's.",
     ),
-    Row(
+    _not_loaded(
         "ShikraLlamaForCausalLM",
         "Shikra",
-        REFUSED,
-        note=LACKING + "a converter: it is LLaVA with one linear layer as projector.",
-        mechanism=False,
+        "vLLM has no such model. `eah-vllm convert shikra SRC DST --base LLAMA` makes LLaVA-1.5 of it, whose row then "
+        "holds; public checkpoints are differences to LLaMA-7B.",
     ),
-    Row(
+    _not_loaded(
         "LlavaLlamaForCausalLM",
         "LLaVA-1.5, original layout",
-        REFUSED,
-        note="vLLM loads the converted checkpoints (`llava-hf/...`) alone; serve one of them.",
-        mechanism=False,
+        "vLLM loads the converted checkpoints (`llava-hf/...`) alone: serve one of them, or "
+        "`eah-vllm convert llava SRC DST`.",
     ),
 )
 

@@ -37,6 +37,23 @@ product, report included. Nothing here says that a family hallucinates less with
 }
 
 
+CONVERTED = """## Checkpoints in other layouts
+
+`eah-vllm convert LAYOUT SRC DST` writes a LLaVA-1.5 checkpoint, with processor and chat template, that `eah-vllm
+serve`, stock vLLM and transformers load. A tensor that is missing, unexpected or of another shape is named, and nothing
+is written. Tests compare small checkpoints in both layouts with a forward pass written from the models' own code;
+nobody has converted the public ones here ([why so](decisions/0020-converted-checkpoints.md)).
+
+- `shikra`: `shikras/shikra-7b-delta-v1` is the difference to LLaMA-7B, whose folder `--base` names; it is added as
+  Shikra's own `apply_delta.py` does. A merged checkpoint needs no `--base`.
+- `llava`: `liuhaotian/llava-v1.5-7b`, `-13b` and their descendants: whole weights, no LoRA; projectors `linear` and
+  `mlp2x_gelu`.
+
+The vision tower is the one that `mm_vision_tower` names, in a folder or in Hugging Face's cache; `--vision-tower CLIP`
+names another place. A checkpoint's own copy of it is used where it holds one.
+"""
+
+
 def page() -> str:
     """Return the page."""
     parts = [HEAD]
@@ -44,7 +61,7 @@ def page() -> str:
         rows = [row for row in MODELS.values() if row.verdict == verdict]
         lines = [_line(row) for row in rows]
         parts.append(f"## {verdict.capitalize()}\n\n{words}\n\n{TABLE}\n" + "\n".join(lines) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, CONVERTED])
 
 
 TABLE = "| family | architecture | image tokens | counts | start | what else is known |\n|---|---|---|---|---|---|"

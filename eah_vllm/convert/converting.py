@@ -5,16 +5,22 @@ from __future__ import annotations
 from itertools import chain
 from pathlib import Path
 
-from transformers import CLIPImageProcessor, GenerationConfig, LlamaTokenizer, LlavaConfig, LlavaProcessor
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionModel,
+    GenerationConfig,
+    LlamaTokenizer,
+    LlavaConfig,
+    LlavaProcessor,
+)
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from eah_vllm.convert.error import ConvertError
 from eah_vllm.convert.layouts import Layout
-from eah_vllm.convert.source import TOWER, Source, read_source, read_tower
+from eah_vllm.convert.source import TOWER, Source, num_patches, read_source, read_tower
 from eah_vllm.convert.tensors import Tensors, write
 from eah_vllm.convert.weights import (
     NORM,
-    POSITIONS,
     check_base,
     read_language_model,
     read_projector,
@@ -47,7 +53,7 @@ def convert(
     tower_name, tower = read_tower(source, vision_tower, dtype)
     tensors.check(source.expected(tower, has_tower=any(name.startswith(TOWER) for name in tensors)))
     tokenizer = _tokenizer(layout, source)
-    new_tokens = len(tokenizer) - source.fields["vocab_size"]
+    new_tokens = max(0, len(tokenizer) - source.fields["vocab_size"])
     seen = dict(read_tower_weights(tower, tensors))
     images = CLIPImageProcessor.from_pretrained(tower_name)
     mean = list(images.image_mean)
@@ -61,22 +67,11 @@ def convert(
 
     out.mkdir(parents=True, exist_ok=True)
     write(out, chain(read_language_model(tensors, whole, new_tokens), projector.items(), seen.items()))
-    text = source.text_config()
-    text.vocab_size += new_tokens
-    text.architectures, text.dtype = ["LlamaForCausalLM"], dtype
-    config = LlavaConfig(
-        text_config=text,
-        vision_config=tower.config,
-        image_token_index=tokenizer.get_vocab()[layout.image_token],
-        projector_hidden_act="relu" if source.projector == "linear" else "gelu",
-        vision_feature_layer=source.fields.get("mm_vision_select_layer", -2),
-        vision_feature_select_strategy="default",
-        image_seq_length=len(seen[POSITIONS]) - 1,
-        tie_word_embeddings=False,
-    )
-    config.architectures, config.dtype = ["LlavaForConditionalGeneration"], dtype
+    config = _config(source, tower, len(tokenizer), tokenizer.get_vocab()[layout.image_token])
+    config.dtype = dtype
     config.save_pretrained(out)
-    GenerationConfig(bos_token_id=text.bos_token_id, eos_token_id=text.eos_token_id).save_pretrained(out)
+    ends = {name: source.fields.get(name) for name in ("bos_token_id", "eos_token_id")}
+    GenerationConfig(**ends).save_pretrained(out)
     LlavaProcessor(
         image_processor=LlavaImageProcessorPil(
             size=dict(images.size),
@@ -95,18 +90,36 @@ def convert(
     ).save_pretrained(out)
 
 
+def _config(source: Source, tower: CLIPVisionModel, num_tokens: int, image_token_id: int) -> LlavaConfig:
+    text = source.text_config()
+    text.vocab_size = max(text.vocab_size, num_tokens)
+    text.architectures = ["LlamaForCausalLM"]
+    config = LlavaConfig(
+        text_config=text,
+        vision_config=tower.config,
+        image_token_index=image_token_id,
+        projector_hidden_act="relu" if source.projector == "linear" else "gelu",
+        vision_feature_layer=source.fields.get("mm_vision_select_layer", -2),
+        vision_feature_select_strategy="default",
+        image_seq_length=num_patches(tower),
+        tie_word_embeddings=False,
+    )
+    config.architectures = ["LlavaForConditionalGeneration"]
+    return config
+
+
 def _tokenizer(layout: Layout, source: Source) -> LlamaTokenizer:
     """Load the source's tokenizer, and add the token that stands for a patch where it has none.
 
     Raises:
-        ConvertError: a token is missing, or the vocabulary is of another size than the embeddings.
+        ConvertError: a token is missing, or some have no embeddings.
     """
     tokenizer: LlamaTokenizer = LlamaTokenizer.from_pretrained(source.folder, legacy=False, add_bos_token=True)
     for token in layout.own_tokens:
         if token not in tokenizer.get_vocab():
             raise ConvertError(f"token {token!r} is missing in the tokenizer of {source.folder}")
     vocab_size = source.fields["vocab_size"]
-    if len(tokenizer) != vocab_size:
+    if len(tokenizer) > vocab_size:
         raise ConvertError(
             f"the tokenizer of {source.folder} has {len(tokenizer)} tokens, and vocab_size is {vocab_size}"
         )

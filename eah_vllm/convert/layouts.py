@@ -13,7 +13,7 @@ SYSTEM = (
 CHAT_TEMPLATE = (
     "{{ bos_token }}{% if messages[0]['role'] != 'system' %} SYSTEM{% endif %}"
     "{% for message in messages %}"
-    "{% if message['role'] != 'system' %} {{ message['role'].upper() }}:LEAD{% endif %}"
+    "{% if message['role'] != 'system' %} {{ message['role'].upper() }}:{% endif %}LEAD"
     "{% if message['content'] is string %}TEXT{{ message['content'] }}{% else %}"
     "{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}PICTURE{% else %}TEXT{{ part['text'] }}{% endif %}"
@@ -37,7 +37,7 @@ class Layout:
     picture: str
     """How a picture stands in a prompt."""
     lead: str
-    """What stands between a role's colon and its message."""
+    """What stands before a message."""
     before_text: str
     """What stands before each text of a message."""
     white: bool

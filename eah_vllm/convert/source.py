@@ -74,6 +74,11 @@ def tower_weights(tower: CLIPVisionModel) -> dict[str, torch.Tensor]:
     }
 
 
+def num_patches(tower: CLIPVisionModel) -> int:
+    """Return how many patches a vision tower sees; it has a position for each, and one for the class token."""
+    return len(tower_weights(tower)["embeddings.position_embedding.weight"]) - 1
+
+
 def read_source(folder: Path, model_types: tuple[str, ...]) -> Source:
     """Read a checkpoint's `config.json`.
 
@@ -93,6 +98,8 @@ def read_source(folder: Path, model_types: tuple[str, ...]) -> Source:
         "mm_vision_select_feature": (None, "patch"),
         "image_aspect_ratio": (None, "square", "pad"),
         "tie_word_embeddings": (None, False),
+        # LLaVA-1.0 writes a picture otherwise; Shikra always has these tokens.
+        "mm_use_im_start_end": (None, "shikra" in model_types),
     }
     for name, values in allowed.items():
         if source.fields.get(name) not in values:

@@ -4,7 +4,7 @@ from tests.models.family import Family
 from tests.models.llava_families import LLAVA, NEXT_MISTRAL, NEXT_VICUNA, ONEVISION
 from tests.models.other_families import BLIP2, COHERE2, GEMMA3, MINICPMV, PALIGEMMA
 from tests.models.qwen_families import GLM4V, QWEN2_VL, QWEN3_VL, QWEN3_VL_MOE, QWEN25_VL, QWEN35
-from tests.models.tile_families import IDEFICS3, INTERNVL, MISTRAL3
+from tests.models.tile_families import IDEFICS3, INTERNVL, MISTRAL3, SMOLVLM
 
 FAMILIES: dict[str, Family] = {
     "LLaVA-1.5": LLAVA,
@@ -18,6 +18,7 @@ FAMILIES: dict[str, Family] = {
     "GLM-4.1V": GLM4V,
     "InternVL": INTERNVL,
     "Idefics3": IDEFICS3,
+    "SmolVLM": SMOLVLM,
     "Mistral 3": MISTRAL3,
     "Command A Vision": COHERE2,
     "BLIP-2": BLIP2,

@@ -65,6 +65,10 @@ class Family:
     """Two layers that EAH can change."""
     refused: Mapping[int, str] = field(default_factory=dict)
     """Layers that EAH cannot change, and why."""
+    image_tokens: int = 0
+    """Image tokens of a picture of 112 x 84 pixels: of its tiles and its thumbnail, with newline embeddings."""
+    between: tuple[str, ...] = ()
+    """Tokens between a picture's image tokens, which do not count."""
     max_images: int = 3
     """Most pictures of a prompt."""
 

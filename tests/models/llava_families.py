@@ -35,6 +35,8 @@ VISION: dict[str, Any] = {
     "patch_size": 14,
 }
 SIZES: dict[str, Any] = {"size": {"shortest_edge": TILE}, "crop_size": {"height": TILE, "width": TILE}}
+ANYRES = 6 * (8 + 1) + 4 * 4
+"""4 tiles without the rows that fill up a square, a newline embedding after each row; and the thumbnail."""
 TOWER = (("vision_tower.", "vision_tower.vision_model."), ("model.vision_tower.", "model.vision_tower.vision_model."))
 
 LLAVA = Family(
@@ -56,6 +58,7 @@ LLAVA = Family(
     image="<image>",
     image_token="<image>",
     renamed=TOWER,
+    image_tokens=4 * 4,
 )
 
 
@@ -80,6 +83,7 @@ def _next(text_config: Any) -> Family:
         image="<image>",
         image_token="<image>",
         renamed=TOWER,
+        image_tokens=ANYRES,
     )
 
 
@@ -106,4 +110,5 @@ ONEVISION = Family(
     image_token="<image>",
     specials={"video_token": "<video>"},
     renamed=TOWER,
+    image_tokens=ANYRES,
 )

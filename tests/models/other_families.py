@@ -105,6 +105,7 @@ BLIP2 = Family(
     processor=lambda tokenizer: Blip2Processor(BlipImageProcessor(size=SQUARE), tokenizer, num_query_tokens=8),
     image="",
     image_token="<image>",
+    image_tokens=8,
     max_images=1,
 )
 
@@ -183,6 +184,8 @@ COHERE2 = Family(
         "img_line_break_token": "<|IMG_LINE_BREAK|>",
     },
     renamed=TOWER,
+    image_tokens=(4 + 1) * 4,
+    between=("<|IMG_LINE_BREAK|>",),
     layers=(0, 3),
     refused={1: "sliding window", 2: "sliding window"},
 )

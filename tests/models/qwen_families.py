@@ -64,6 +64,7 @@ def qwen_family(
         image="<|vision_start|><|image_pad|><|vision_end|>",
         image_token="<|image_pad|>",
         specials=SPECIALS,
+        image_tokens=4 * 3,
         **more,
     )
 
@@ -101,7 +102,7 @@ QWEN3_VL = qwen_family(
 QWEN3_VL_MOE = qwen_family(
     "Qwen3VLMoeForConditionalGeneration",
     Qwen3VLMoeConfig,
-    TEXT_OF_QWEN3 | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96},
+    TEXT_OF_QWEN3 | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 96, "norm_topk_prob": True},
     VISION_OF_QWEN3 | {"deepstack_visual_indexes": [0, 1]},
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
@@ -160,6 +161,7 @@ def _glm(architecture: str, config: Any, image_processor: Any, video_processor: 
         image="<|begin_of_image|><|image|><|end_of_image|>",
         image_token="<|image|>",
         specials=GLM_SPECIALS,
+        image_tokens=4 * 3,
     )
 
 

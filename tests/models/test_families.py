@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from transformers import AutoTokenizer
 
 from eah_vllm.models import MODELS
 from tests.checkpoints import random_image
@@ -132,6 +133,19 @@ def test_families_without_a_layer_that_can_be_changed(refused: Served, stock: Sh
     got = refused.engine.generate([ask])[0]
     assert (got.tokens, got.first_logprobs) == (expected.tokens, expected.first_logprobs)
     assert MODELS[refused.family.architecture].verdict == "refused"
+
+
+def test_which_tokens_count(served: Served) -> None:
+    """Tiles, thumbnails and newline embeddings do; separators, breaks and line ends between them do not."""
+    family, tokenizer = served.family, AutoTokenizer.from_pretrained(served.path)
+    eah = {"layer": family.layers[0], "relative_threshold": 1.25, "report": 1, "tag": "count"}
+    ids = served.engine.one(family.prompt(ONE), pictures(0, 1), eah, max_tokens=1).prompt_token_ids
+    where = [idx for idx, token in enumerate(ids) if token == tokenizer.convert_tokens_to_ids(family.image_token)]
+    inside = {tokenizer.decode([token]) for token in ids[where[0] : where[-1] + 1]} - {family.image_token}
+    assert inside >= set(family.between)
+    assert bool(inside) == bool(family.between)
+    (layer,) = report_of(served.engine, "count")["layers"]
+    assert layer["image_tokens"] == len(where) == family.image_tokens
 
 
 def test_off_is_stock_vllm(served: Served, stock: Shared) -> None:
