@@ -52,7 +52,8 @@ def attend_after_prefix(
     halves = blocks.view(num_blocks, num_kv_heads, 2, block_size * head_dim)
     halves[:, :, 0] = impl.eah_shards.take_group(halves[:, :, 0], source, num_heads)[:, None]
 
-    source_query, source_key = impl.eah_shards.take_heads(query, key, [slice(0, len(query))], [source])
+    first = torch.zeros(len(query), dtype=torch.int64, device=query.device)
+    source_query, source_key = impl.eah_shards.take_heads(query, key, first, source.view(1))
     source_query = source_query[:, None].expand_as(query).contiguous()
     source_key = source_key[:, None].expand_as(key).contiguous()
     impl.do_kv_cache_update(layer, source_key, value, blocks, metadata.slot_mapping)
