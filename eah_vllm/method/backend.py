@@ -67,7 +67,7 @@ def broadcast(
     """
     group, sources = query.shape[1] // key.shape[1], choices[:, 0]
     if shards.num_ranks > 1:
-        source_query, source_key = shards.take_heads(query, key, _prompt_of_row(prompts, query), sources)
+        source_query, source_key = shards.take_heads(query, key, prompt_of_row(prompts, query), sources)
         query, key, sources = source_query[:, None], source_key[:, None], torch.zeros_like(sources)
     if not runs_triton(query.device):
         for part, head, applies in zip(prompts.parts, sources.tolist(), choices[:, 3].tolist(), strict=True):
@@ -82,7 +82,7 @@ def broadcast(
     launch.broadcast_rows(query, key, sources, kv_heads, value, choices[:, 3].bool(), output, tables, scale)
 
 
-def _prompt_of_row(prompts: Parts[Prompt], query: Tensor) -> Tensor:
+def prompt_of_row(prompts: Parts[Prompt], query: Tensor) -> Tensor:
     """Return the index of each token's prompt, int64 `[tokens]`; the number of prompts for a token of none."""
     found: Tensor | None = prompts.memo.get("prompt of row")
     if found is None:

@@ -134,7 +134,7 @@ def columns_of(prompts: Parts[Prompt]) -> list[list[int]]:
 def _tables(prompts: Parts[Prompt], at: LayerStep) -> tuple[ColumnTables, Choices]:
     """Return what distinguishes the prompts when sinks are counted and heads chosen, in one copy to the device."""
     # Once per step, for all layers; only a random head is another one in each layer.
-    name = f"tables {at.layer if any(state.settings.head == 'random' for state in prompts.states) else ''}"
+    name = f"choices {at.layer if any(state.settings.head == 'random' for state in prompts.states) else ''}"
     found: tuple[ColumnTables, Choices] | None = prompts.memo.get(name)
     if found is None:
         num_heads = at.query.shape[1] * at.shards.num_ranks

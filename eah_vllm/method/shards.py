@@ -37,16 +37,23 @@ class HeadShards:
         Returns:
             `[tokens, head_dim]` each; tokens of no prompt hold zeros.
         """
-        num_heads, group = query.shape[1], query.shape[1] // key.shape[1]
+        kv_heads = torch.div(heads, query.shape[1] // key.shape[1], rounding_mode="floor")
+        both = torch.cat((self._mine(query, prompt_of_row, heads), self._mine(key, prompt_of_row, kv_heads)), dim=-1)
+        both = self._add_up(both)
+        return both[:, : query.shape[2]], both[:, query.shape[2] :]
+
+    def take_head(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> Tensor:
+        """Return one head's rows of `[tokens, local heads, dim]` on every rank, `[tokens, dim]`; see `take_heads`."""
+        return self._add_up(self._mine(matrix, prompt_of_row, heads))
+
+    def _mine(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> Tensor:
+        """Return the rows that this rank holds, and zeros for others."""
+        num_heads = matrix.shape[1]
         nobody = heads.new_full((1,), -1)  # a head of no rank
         head_of_row = torch.cat((heads - self.rank * num_heads, nobody)).index_select(0, prompt_of_row)
         foreign = (head_of_row < 0) | (head_of_row >= num_heads)
-        head_of_row = head_of_row.clamp(0, num_heads - 1)
-        rows = torch.arange(len(query), device=query.device)
-        kv_head_of_row = torch.div(head_of_row, group, rounding_mode="floor")
-        both = torch.cat((query[rows, head_of_row], key[rows, kv_head_of_row]), dim=-1)
-        both = self._add_up(both.masked_fill_(foreign[:, None], 0))
-        return both[:, : query.shape[2]], both[:, query.shape[2] :]
+        rows = torch.arange(len(matrix), device=matrix.device)
+        return matrix[rows, head_of_row.clamp(0, num_heads - 1)].masked_fill_(foreign[:, None], 0)
 
     def take_group(self, per_kv_head: Tensor, head: Tensor, num_heads: int) -> Tensor:
         """Take the source head's group out of `[n, local kv heads, ...]`, as `[n, ...]`, on every rank.

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from eah_vllm.method.base import Part, Prompt
 
-READABLE_IMPLS = ("CPUAttentionBackendImpl",)
-"""Attention implementations whose blocks are known to be `[blocks, kv heads, key then value]`."""
+PACKED_IMPLS = ("CPUAttentionBackendImpl",)
+"""Attention implementations whose blocks are known to be `[blocks, kv heads, keys then values]`, each packed inside."""
 
 
 def attend_after_prefix(
