@@ -58,7 +58,8 @@ def prompts(count: int) -> Parts[RequestState]:
         state = RequestState(f"r{idx}", Order("eah", settings), length, spans, pictures=(f"picture {idx % 5}",))
         parts.append(Part(state, start, idx))
         start += length + 1
-    return Parts(tuple(parts))
+    # Some steps ask whether every row will be overwritten.
+    return Parts(tuple(parts), are_everything=count == COUNTS[1])
 
 
 def alone(part: Part[RequestState]) -> Parts[RequestState]:
