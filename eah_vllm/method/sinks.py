@@ -1,6 +1,7 @@
 """Vision sinks: image tokens that receive much attention (EAH, arXiv 2411.09968)."""
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -32,14 +33,17 @@ class ColumnTables:
         """Return what `on_device` is to bring to the device, in the order of the fields.
 
         Args:
-            columns: prompt positions of each prompt's image tokens.
+            columns: prompt positions of each prompt's image tokens, ascending.
             divisors: for each prompt, what the sum of column c is divided by, plus c.
             thresholds: each prompt's vision-sink threshold.
         """
         prompt, divisor, threshold = array("q"), array("f"), array("f")
         for idx, (positions, most, least) in enumerate(zip(columns, divisors, thresholds, strict=True)):
             prompt.extend(array("q", [idx]) * len(positions))
-            divisor.extend(most - column if most > column else inf for column in positions)
+            # Positions ascend, so those without a later row are the last.
+            seen = bisect_left(positions, most)
+            divisor.extend(map(most.__sub__, positions[:seen]))
+            divisor.extend([inf] * (len(positions) - seen))
             threshold.extend(array("f", [least]) * len(positions))
         return [prompt, divisor, threshold]
 

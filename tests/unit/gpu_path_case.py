@@ -23,8 +23,9 @@ from eah_vllm.worker.host_copy import on_host
 from eah_vllm.worker.intervention import Intervention
 from eah_vllm.worker.request_state import RequestState
 from tests.unit.attention_cases import random_qkv
-from tests.unit.pretend_gpu import GPU, OnGPU, PretendedGPU, WaitsForTheGPU, pretended_gpu
+from tests.unit.pretend_gpu import OnGPU, PretendedGPU, pretended_gpu
 from tests.unit.prompt_batch_case import Ranks
+from tests.unit.wait_cases import seen
 
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 16
 SCALE = HEAD_DIM**-0.5
@@ -149,48 +150,6 @@ def ranks(batch: Parts[RequestState], gpu: PretendedGPU) -> dict[str, Any]:
             outputs.append(at.output.values)  # type: ignore[attr-defined]
         both.end_of_pass()
     return {"choices": choices, "output": torch.cat(outputs, dim=1), "launched": launched}
-
-
-def waits() -> dict[str, Callable[[torch.Tensor], Any]]:
-    """Ways to wait for a tensor on the GPU, which must all be seen."""
-    return {
-        "item": lambda x: x.sum().item(),
-        "bool": lambda x: bool(x.any()),
-        "int": lambda x: int(x[0, 0]),
-        "tolist": lambda x: x.tolist(),
-        "numpy": lambda x: x.numpy(),
-        "index without dimensions": lambda x: x[x[0, 0]],
-        "slice": lambda x: x[: x[0, 0]],
-        "nonzero": lambda x: x.nonzero(),
-        "where": lambda x: torch.where(x > 0),
-        "mask": lambda x: x[x > 0],
-        "mask written": lambda x: x.index_put_((x > 0,), x[0, 0]),
-        "masked_select": lambda x: x.masked_select(x > 0),
-        "unique": lambda x: x.unique(),
-        "equal": lambda x: torch.equal(x, x),
-        "allclose": lambda x: torch.allclose(x, x),
-        "repeat_interleave": lambda x: x[0].repeat_interleave(x[0]),
-        "cpu": lambda x: x.cpu(),
-        "to": lambda x: x.to("cpu", non_blocking=True),
-        "copy": lambda x: torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x),
-        "copy to what is not pinned": lambda x: torch.empty(x.shape, dtype=x.dtype).copy_(x, non_blocking=True),
-        "list": lambda _: torch.tensor([1, 2], device=GPU),
-        "index list": lambda x: x[[0, 1]],
-        "host to GPU": lambda _: torch.zeros(2).to(GPU),
-        "host to GPU, not pinned": lambda _: torch.zeros(2).to(GPU, non_blocking=True),
-    }
-
-
-def seen() -> dict[str, bool]:
-    """Of each wait, whether it was refused."""
-    found = {}
-    for name, wait in waits().items():
-        try:
-            wait(OnGPU(torch.ones(3, 2, dtype=torch.int64)))
-            found[name] = False
-        except (WaitsForTheGPU, RuntimeError):
-            found[name] = True
-    return found
 
 
 def run() -> dict[str, Any]:

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from eah_vllm.method.eah import columns_of, random_number
-from tests.unit.gpu_path_case import COUNTS, HEADS, LAYERS, alone, prompts, waits
+from tests.unit.gpu_path_case import COUNTS, HEADS, LAYERS, alone, prompts
 from tests.unit.test_triton_kernels import child
+from tests.unit.wait_cases import WAITS
 
 MOST_LAUNCHES = 30
 """Of counting sinks and choosing heads, in one layer."""
@@ -95,4 +96,4 @@ def test_launches_do_not_grow_with_the_number_of_prompts(result: Any) -> None:
 
 
 def test_the_pretended_gpu_sees_every_wait(result: Any) -> None:
-    assert result["waits seen"] == dict.fromkeys(waits(), True)
+    assert result["waits seen"] == dict.fromkeys(WAITS, True)

@@ -17,7 +17,7 @@ from tests.unit.test_triton_kernels import TOLERANCE, child
 
 DTYPES = [torch.float32, torch.bfloat16]
 ON_GPU = [f"{layout} {dtype}" for layout, dtype in ON_ONE_RANK] + ["ranks torch.float32"]
-APPLIED = [True, True, True, False, False]
+APPLIED = [True, True, True, True, False, False]
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +36,10 @@ def test_the_gpu_chooses_what_the_cpu_chooses(where: str, result: Any) -> None:
     found = result[where]["choices"]
     for choices in found if isinstance(found, list) else [found]:
         assert torch.equal(choices, expected["choices"])
-    assert result[where]["reasons"] == expected["reasons"] == [None, None, None, "prefix_cached", None]
-    first, second, *others = expected["choices"].tolist()
+    assert result[where]["reasons"] == expected["reasons"] == [None, None, None, None, "prefix_cached", None]
+    first, second, third, *others = expected["choices"].tolist()
     assert first[3:] == [1, 0]
-    assert second == [*first[:4], 1], "it uses what the first has recorded in this step"
+    assert second == third == [*first[:4], 1], "they use what the first has recorded in this step"
     assert others == [RECORDED["long"], [0] * 5, RECORDED["not applied"]]
 
 
@@ -56,7 +56,7 @@ def test_rows_after_the_prefix_are_those_of_the_whole_prompt(where: str, result:
             expected = broadcast_attention(*source, value, HEADS, SCALE)[part.num_cached :]
             torch.testing.assert_close(output[part.rows], expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
             untouched[part.rows] = False
-    assert untouched.sum() > sum(PROMPTS[idx][1] - PROMPTS[idx][2] for idx in (3, 4))
+    assert untouched.sum() > sum(PROMPTS[idx][1] - PROMPTS[idx][2] for idx in (4, 5))
     assert output[untouched].eq(7.0).all()
 
 
