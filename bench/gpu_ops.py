@@ -6,15 +6,17 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from eah_vllm.kernels.launch import attention_received, broadcast_rows, prompt_tables
+from eah_vllm.kernels.packed import on_device
 from eah_vllm.kernels.tables import PromptTables
-from eah_vllm.method import sinks, source_head
-from eah_vllm.method.attention import head_query_key
+from eah_vllm.method import sinks
+from eah_vllm.method.source_head import Choices, choice_of, choose_source_heads
 
 THRESHOLD = 0.002
 """Mean attention above which an image token is a vision sink, as in the plugin's preset "paper"."""
@@ -25,6 +27,14 @@ PEAKS = {
     "L40S": (362.0, 0.86), "L4": (121.0, 0.3), "A10": (125.0, 0.6), "MI300X": (1307.0, 5.3),
 }  # fmt: skip
 """By part of a device's name: dense bfloat16 TFLOP/s and memory TB/s, as its maker states; the first match counts."""
+
+
+class Tables(NamedTuple):
+    """What a step's operations read on the device."""
+
+    prompts: PromptTables
+    columns: sinks.ColumnTables
+    choices: Choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +65,15 @@ class Shape:
         """Return the positions of the image tokens in each prompt."""
         return [range(*self.image)] * len(self.lengths)
 
-    def tables(self, device: torch.device) -> PromptTables:
-        """Return the tables that the kernels read; an engine makes them once per step."""
-        return prompt_tables(self.row_starts, self.lengths, self.columns(), device)
+    def tables(self, device: torch.device) -> Tables:
+        """Return the tables that the operations read; an engine makes them once per step."""
+        columns, count = self.columns(), len(self.lengths)
+        prompts = prompt_tables(self.row_starts, self.lengths, columns, device)
+        of_columns = sinks.ColumnTables.arrays(columns, [n - 1 for n in self.lengths], [THRESHOLD] * count)
+        rule = choice_of("auto", self.image[1] - self.image[0], self.heads)
+        found = on_device([*of_columns, *Choices.arrays([rule] * count, self.heads)], device)
+        split = len(of_columns)
+        return Tables(prompts, sinks.ColumnTables(*found[:split]), Choices(*found[split:]))
 
     def qkv(self, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Make random query, key and value `[tokens, heads, head_dim]`, as views of one projection as in an engine."""
@@ -86,15 +102,19 @@ class Shape:
         return (choose[0] + mixed[0], choose[1] + mixed[1]) if operation == "choose and broadcast" else None
 
 
-def choose(query: Tensor, key: Tensor, tables: PromptTables, shape: Shape, scale: float) -> tuple[Tensor, Tensor]:
+def choose(query: Tensor, key: Tensor, tables: Tables, shape: Shape, scale: float) -> tuple[Tensor, Tensor]:
     """Choose the source head of each prompt, and whether to broadcast it: both `[prompts]`, on the device."""
-    received = attention_received(query, key, tables, scale)
-    later_rows = tables.length[tables.column_prompt] - 1 - tables.columns
-    mean = sinks.mean_over_later_rows(received, later_rows)
-    counts = [sinks.count_sinks(part, THRESHOLD) for part in mean.split([len(c) for c in shape.columns()], dim=1)]
-    image_tokens = shape.image[1] - shape.image[0]
-    chosen = [source_head.choose_source_head(count, image_tokens, "auto") for count in counts]
-    return torch.stack([source for source, _ in chosen]), torch.stack([applies for _, applies in chosen])
+    counts = sinks.count_sinks_of_prompts(
+        attention_received(query, key, tables.prompts, scale), tables.columns, len(shape.lengths)
+    )
+    chosen = choose_source_heads(counts, tables.choices)
+    return chosen[:, 0], chosen[:, 3].bool()
+
+
+def head_query_key(query: Tensor, key: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
+    """Return one head's query and its group's key, `[S, head_dim]` each, without waiting for the device."""
+    kv_head = torch.div(head, query.shape[1] // key.shape[1], rounding_mode="floor")
+    return query.index_select(1, head.view(1))[:, 0], key.index_select(1, kv_head.view(1))[:, 0]
 
 
 def maps(query: Tensor, key: Tensor, scale: float) -> Tensor:
@@ -147,7 +167,7 @@ def operations(shape: Shape, device: torch.device, dtype: torch.dtype) -> dict[s
 
     def mix(head: Tensor, applies: Tensor) -> None:
         kv_head = torch.div(head, group, rounding_mode="floor")
-        broadcast_rows(query, key, head, kv_head, value, applies, output, tables, scale)
+        broadcast_rows(query, key, head, kv_head, value, applies, output, tables.prompts, scale)
 
     def blocked_torch() -> None:
         for rows in shape.rows():
@@ -180,9 +200,9 @@ def check(shape: Shape, device: torch.device, dtype: torch.dtype) -> dict[str, f
     source = torch.arange(prompts, device=device) % shape.heads
     applies = torch.ones(prompts, dtype=torch.bool, device=device)
     output = torch.empty_like(query)
-    received = attention_received(query, key, tables, scale).split([len(c) for c in shape.columns()], dim=1)
+    received = attention_received(query, key, tables.prompts, scale).split([len(c) for c in shape.columns()], dim=1)
     kv_source = torch.div(source, shape.heads // shape.kv_heads, rounding_mode="floor")
-    broadcast_rows(query, key, source, kv_source, value, applies, output, tables, scale)
+    broadcast_rows(query, key, source, kv_source, value, applies, output, tables.prompts, scale)
     worst = {"received": 0.0, "output": 0.0}
     for i, (rows, columns) in enumerate(zip(shape.rows(), shape.columns(), strict=True)):
         sums, mixed = naive(query[rows], key[rows], value[rows], source[i], columns, scale)

@@ -29,9 +29,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
-from bench.gpu_ops import PEAKS, Shape, check, choose, extra_megabytes, maps, measure, summary
+from bench.gpu_ops import PEAKS, Shape, Tables, check, choose, extra_megabytes, maps, measure, summary
 from eah_vllm.kernels.launch import broadcast_rows
-from eah_vllm.kernels.tables import PromptTables
 
 ROOT = Path(__file__).parents[1]
 LAYER = 1
@@ -44,7 +43,7 @@ class EAH:
 
     shape: Shape
     mode: Literal["off", "on", "naive"] = "off"
-    tables: PromptTables | None = None
+    tables: Tables | None = None
 
     def __call__(
         self, module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
@@ -58,7 +57,8 @@ class EAH:
             source, applies = choose(tokens[0], tokens[1], self.tables, self.shape, module.scaling)
             if self.mode == "on":
                 kv_source = torch.div(source, module.num_key_value_groups, rounding_mode="floor")
-                broadcast_rows(*tokens[:2], source, kv_source, tokens[2], applies, rows, self.tables, module.scaling)
+                heads = source, kv_source, tokens[2], applies, rows
+                broadcast_rows(*tokens[:2], *heads, self.tables.prompts, module.scaling)
             else:
                 self._naive(*tokens, source, rows, module)
         return output, None

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from bench.naive import naive_bytes, naive_eah
 from bench.results import Part, rotated, say
+from eah_vllm.kernels.packed import on_device
 from eah_vllm.method.attention import broadcast_attention
-from eah_vllm.method.sinks import count_sinks, mean_attention_received
-from eah_vllm.method.source_head import choose_source_head
+from eah_vllm.method.sinks import ColumnTables, attention_received, count_sinks_of_prompts
+from eah_vllm.method.source_head import Choices, choice_of, choose_source_heads
 
 HEAD_DIM = 128
 SCALE = HEAD_DIM**-0.5
@@ -39,8 +40,13 @@ def inputs(num_tokens: int, heads: tuple[int, int], dtype: torch.dtype) -> tuple
 
 def choose(query: Tensor, key: Tensor, columns: Tensor) -> Tensor:
     """Choose the source head of a prompt."""
-    sinks = count_sinks(mean_attention_received(query, key, columns, SCALE), THRESHOLD)
-    return choose_source_head(sinks, len(columns), "auto")[0]
+    num_tokens, num_heads = query.shape[:2]
+    tables = ColumnTables.arrays([columns.tolist()], [num_tokens - 1], [THRESHOLD])
+    rule = choice_of("auto", len(columns), num_heads)
+    found = on_device([*tables, *Choices.arrays([rule], num_heads)], query.device)
+    of_columns, choices = ColumnTables(*found[: len(tables)]), Choices(*found[len(tables) :])
+    counts = count_sinks_of_prompts(attention_received(query, key, columns, SCALE), of_columns, 1)
+    return choose_source_heads(counts, choices)[0, 0]
 
 
 def broadcast(query: Tensor, key: Tensor, value: Tensor, source: int, output: Tensor | None = None) -> Tensor:

@@ -10,11 +10,12 @@ FUSED = (
     " fused_qk_norm_rope_kvcache_supported fused_qk_norm_mrope_kvcache_supported"
 )
 
-# This expression shows how the keys and values of a block lie in memory.
+# These expressions show how the keys and values of a block lie in memory.
 LAYOUT = "kv_cache.view((num_blocks, num_kv_heads, block_size * 2, -1))"
+PAGES = "kv_cache.transpose(1, 2).split(self.head_size, dim=-1)"
 
 # fmt: off
-MODEL = (  # engine/model.py, layer.py, cpu_metadata.py, reuse/prefix_attention.py
+MODEL = (  # engine/model.py, layer.py, cpu_metadata.py, reuse/
     Name("vllm.model_executor.models.interfaces", "SupportsMultiModal.get_language_model", "the layers to wrap",
          calls=""),
     Name("vllm.model_executor.model_loader.utils", "initialize_model", "makes our model",
@@ -28,7 +29,7 @@ MODEL = (  # engine/model.py, layer.py, cpu_metadata.py, reuse/prefix_attention.
     Name("vllm.distributed", "tensor_model_parallel_all_reduce", "heads of other ranks", calls="input_"),
     Name("vllm.model_executor.layers.attention", "Attention", "the layers to wrap",
          fields="impl sliding_window has_sink attn_backend attn_type use_mm_prefix kv_sharing_target_layer_name "
-                "head_size head_size_v layer_name"),
+                "head_size head_size_v layer_name kv_cache_dtype"),
     Name("vllm.v1.attention.backend", "AttentionType", "plain causal layers", fields="DECODER"),
     Name("vllm.model_executor.layers.attention", "Attention.forward", "whether forward writes the KV cache",
          reads="forward_includes_kv_cache_update unified_kv_cache_update", silent=True),
@@ -66,6 +67,13 @@ MODEL = (  # engine/model.py, layer.py, cpu_metadata.py, reuse/prefix_attention.
     Name("vllm._custom_ops", "cpu_attn_get_scheduler_metadata", "prefix_reuse",
          calls="num_reqs=, num_heads=, num_kv_heads=, head_dim=, seq_lens=, dtype=, query_start_loc=, causal=, "
                "sliding_window_size=, isa=, enable_kv_split=, dynamic_causal=, kv_cache_dtype=", part="CPU"),
+    Name(BACKENDS + "flash_attn", "FlashAttentionImpl.do_kv_cache_update", "prefix_reuse", code=PAGES, silent=True,
+         part="GPU"),
+    Name(BACKENDS + "flash_attn", "FlashAttentionImpl.forward", "prefix_reuse", code=PAGES, silent=True, part="GPU"),
+    Name(BACKENDS + "flash_attn", "FlashAttentionMetadata", "prefix_reuse", fields="block_table", part="GPU"),
+    Name(BACKENDS + "triton_attn", "TritonAttentionImpl.do_kv_cache_update", "prefix_reuse", code=PAGES, silent=True,
+         part="GPU"),
+    Name(BACKENDS + "triton_attn", "TritonAttentionMetadata", "prefix_reuse", fields="block_table", part="GPU"),
     Name("vllm.envs", "VLLM_CPU_ATTN_SPLIT_KV", "prefix_reuse", part="CPU"),
 )
 # fmt: on

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from eah_vllm.engine.cpu_metadata import cpu_metadata
-from eah_vllm.method.base import LayerStep, Part, Prompt
+from eah_vllm.method.base import LayerStep, Parts, Prompt
+from eah_vllm.reuse.paged_prefix import attend_after_prefixes
 from eah_vllm.reuse.prefix_attention import attend_after_prefix
 
 
@@ -33,20 +35,22 @@ class AttentionCall:
         return result
 
 
-def attend_after_cached_prefix(at: LayerStep, prompt: Part[Prompt], source: Tensor) -> Tensor:
-    """Compute the rows of a prompt after its cached prefix, in the backend's own kernel (`prefix_reuse`).
+def attend_after_cached_prefixes(at: LayerStep, prompts: Parts[Prompt], choices: Tensor) -> None:
+    """Overwrite the rows of prompts after their cached prefixes (`prefix_reuse`).
 
     Args:
         at: layer and step.
-        prompt: the prompt and its rows in this step.
-        source: the head whose map every head uses, int64 scalar.
-
-    Returns:
-        `[rows, local heads, head_dim]`.
+        prompts: the prompts and their rows in this step.
+        choices: `[prompts, 5]`, see `ReusedHeads.on_prompts`.
     """
     call = at.attention
     assert isinstance(call, AttentionCall)
-    rows = at.query[prompt.rows], at.key[prompt.rows], at.value[prompt.rows]
-    metadata = cpu_metadata(call.impl, call.layer, call.metadata, at.query.dtype, prompt, call.kv_cache.shape[2])
-    blocks = call.metadata.block_table[prompt.batch_idx]
-    return attend_after_prefix(call.impl, call.layer, *rows, call.kv_cache, blocks, metadata, source, prompt)
+    if call.impl.kv_is_paged:
+        attend_after_prefixes(at, prompts, choices, call.kv_cache, call.metadata.block_table)
+        return
+    for part, choice in zip(prompts.parts, choices, strict=True):
+        rows = at.query[part.rows], at.key[part.rows], at.value[part.rows]
+        metadata = cpu_metadata(call.impl, call.layer, call.metadata, at.query.dtype, part, call.kv_cache.shape[2])
+        blocks = call.metadata.block_table[part.batch_idx]
+        changed = attend_after_prefix(call.impl, call.layer, *rows, call.kv_cache, blocks, metadata, choice[0], part)
+        at.output[part.rows] = torch.where(choice[3].bool(), changed, at.output[part.rows])

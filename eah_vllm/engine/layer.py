@@ -19,9 +19,10 @@ from vllm.model_executor.models.utils import extract_layer_index
 from eah_vllm.engine.attention_call import AttentionCall
 from eah_vllm.engine.config import engine_settings, model_shape
 from eah_vllm.engine.plain_causal import NO_ATTENTION, why_not_plain_causal
+from eah_vllm.engine.refusals import refuse_unreadable_cache
 from eah_vllm.method.base import LayerStep
 from eah_vllm.method.shards import HeadShards
-from eah_vllm.reuse.prefix_attention import READABLE_IMPLS
+from eah_vllm.reuse.paged_prefix import PAGED_IMPLS
 from eah_vllm.worker.intervention import Intervention
 
 logger = logging.getLogger("vllm.eah")
@@ -36,6 +37,8 @@ class EAHAttentionMixin:
     eah: Intervention
     eah_layer: int
     eah_shards: HeadShards
+    kv_is_paged: bool
+    """Whether `reuse/paged_prefix.py` can read the KV cache; otherwise `reuse/prefix_attention.py` can, or nobody."""
     kv_update_is_separate: bool
     """Whether vLLM writes the KV cache before `forward`, so that `forward` may be left out."""
     scale: float
@@ -124,13 +127,12 @@ def wrap_decoder_layers(vllm_config: VllmConfig, language_model: nn.Module, inte
             reasons[layer] = reason
             continue
         impl_name = type(attention.impl).__name__
-        if prefix_reuse and impl_name not in READABLE_IMPLS:
-            raise ValueError(
-                f"EAH (eah_vllm) cannot run here: prefix_reuse cannot read the KV cache of {impl_name}; leave it off."
-            )
+        if prefix_reuse:
+            refuse_unreadable_cache(impl_name, attention.kv_cache_dtype)
         # It takes over the state: making a new implementation would need the backend's constructor arguments.
         wrapped: Any = object.__new__(eah_impl_class(type(attention.impl)))
         wrapped.__dict__.update(vars(attention.impl), eah=intervention, eah_layer=layer, eah_shards=shards)
+        wrapped.kv_is_paged = impl_name in PAGED_IMPLS
         wrapped.kv_update_is_separate = not attention.attn_backend.forward_includes_kv_cache_update
         attention.impl = wrapped
     seen, reasons = _of_all_stages(intervention.local_layers, reasons)

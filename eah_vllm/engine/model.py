@@ -12,7 +12,7 @@ from torch import nn
 from vllm.config import VllmConfig
 from vllm.distributed import get_tensor_model_parallel_rank
 
-from eah_vllm.engine.attention_call import attend_after_cached_prefix
+from eah_vllm.engine.attention_call import attend_after_cached_prefixes
 from eah_vllm.engine.config import engine_settings
 from eah_vllm.engine.layer import wrap_decoder_layers
 from eah_vllm.engine.refusals import OUR_SCHEDULER
@@ -52,7 +52,7 @@ def add_eah(model: Any, vllm_config: VllmConfig) -> None:
     runner = "V2" if vllm_config.use_v2_model_runner else "V1"
     trace = open_trace({"runner": runner, "rank": get_tensor_model_parallel_rank()})
     reuse = engine_settings(vllm_config).prefix_reuse
-    methods = METHODS | ({"eah": ReusedHeads(attend_after_cached_prefix)} if reuse else {})
+    methods = METHODS | ({"eah": ReusedHeads(attend_after_cached_prefixes)} if reuse else {})
     model.eah = Intervention(methods, trace)
     wrap_decoder_layers(vllm_config, model.get_language_model(), model.eah)
     if runner == "V2":

@@ -8,6 +8,8 @@ from vllm.platforms import Platform
 from vllm.v1.kv_cache_interface import is_quantized_kv_cache
 
 from eah_vllm.options import EngineDefaults
+from eah_vllm.reuse.paged_prefix import PAGED_IMPLS
+from eah_vllm.reuse.prefix_attention import PACKED_IMPLS
 
 OUR_SCHEDULER = "eah_vllm.engine.scheduler.make_scheduler"
 
@@ -72,6 +74,24 @@ def refuse_resolved(vllm_config: VllmConfig) -> None:
         _refuse(
             "empty splitting_ops (or fuse_attn_quant, which empties them) in --compilation-config lead to CUDA "
             "graphs of prompts; set cudagraph_mode to FULL_DECODE_ONLY"
+        )
+
+
+def refuse_unreadable_cache(impl_name: str, kv_cache_dtype: str) -> None:
+    """Refuse `prefix_reuse` where nobody knows how a layer's keys and values lie in the KV cache.
+
+    Args:
+        impl_name: name of the class of the layer's attention implementation.
+        kv_cache_dtype: the layer's own, which the checkpoint may have set.
+
+    Raises:
+        ValueError: naming the implementation and the dtype.
+    """
+    readable = PACKED_IMPLS + PAGED_IMPLS
+    if impl_name not in readable or is_quantized_kv_cache(kv_cache_dtype):
+        raise ValueError(
+            f"EAH (eah_vllm) cannot run here: prefix_reuse cannot read the KV cache of {impl_name} in dtype "
+            f"{kv_cache_dtype}, only an unquantized one of {', '.join(readable)}; leave it off."
         )
 
 

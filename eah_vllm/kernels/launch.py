@@ -95,10 +95,10 @@ def broadcast_rows(
 
     Args:
         query: `[tokens, query heads, head_dim]`; the source head's alone will do, with 0 as `query_head`.
-        key: `[tokens, key heads, head_dim]`, in `query`'s dtype.
+        key: `[key tokens, key heads, head_dim]`, in `query`'s dtype; a token's row is that of `prompts.key_start`.
         query_head: int64 `[prompts]`, each prompt's source head in `query`.
         key_head: int64 `[prompts]`, its group in `key`.
-        value: `[tokens, num_kv_heads, value_dim]`; head j uses group `j // (num_heads / num_kv_heads)`.
+        value: `[key tokens, num_kv_heads, value_dim]`; head j uses group `j // (num_heads / num_kv_heads)`.
         broadcast: bool `[prompts]`; like the others, on the device.
         output: `[tokens, num_heads, value_dim]`. The last dimension of every matrix is contiguous.
         prompts: tables of the step's whole prompts.
@@ -110,7 +110,7 @@ def broadcast_rows(
     all_values = num_kv_heads * value_dim
     width = min(VALUES_PER_BLOCK, max(16, triton.next_power_of_2(all_values)))
     strides = [stride for matrix in (query, key, value, output) for stride in matrix.stride()[:2]]
-    where = prompts.row_start, prompts.length, prompts.row_blocks
+    where = prompts.row_start, prompts.key_start, prompts.length, prompts.row_blocks
     per_prompt = [tensor.contiguous() for tensor in (query_head, key_head, broadcast)]
     mix_values[len(prompts.row_blocks), triton.cdiv(all_values, width)](
         query, key, *per_prompt, value, output, *where, scale * LOG2_E, *strides,

@@ -114,7 +114,7 @@ def column_sums(
 
 @triton.jit
 def mix_values(
-    query, key, query_head, key_head, broadcast, value, output, row_start, length, row_blocks, scale,
+    query, key, query_head, key_head, broadcast, value, output, row_start, key_start, length, row_blocks, scale,
     query_token_stride, query_head_stride, key_token_stride, key_head_stride,
     value_token_stride, value_head_stride, output_token_stride, output_head_stride,
     GROUP: tl.constexpr, HEAD_DIM: tl.constexpr, PADDED_DIM: tl.constexpr,
@@ -127,13 +127,14 @@ def mix_values(
         return
     first = tl.load(row_blocks + 2 * tl.program_id(0) + 1)
     start = tl.load(row_start + prompt)
+    first_key = tl.load(key_start + prompt)
     stop = tl.load(length + prompt)
     query = _from_row(query, start, query_token_stride) + tl.load(query_head + prompt) * query_head_stride
-    key = _from_row(key, start, key_token_stride) + tl.load(key_head + prompt) * key_head_stride
+    key = _from_row(key, first_key, key_token_stride) + tl.load(key_head + prompt) * key_head_stride
     width = tl.program_id(1) * WIDTH + tl.arange(0, WIDTH)
     value_head = width // VALUE_DIM
     dim = width % VALUE_DIM
-    value = _from_row(value, start, value_token_stride) + (value_head * value_head_stride + dim)[None, :]
+    value = _from_row(value, first_key, value_token_stride) + (value_head * value_head_stride + dim)[None, :]
     queries = _load_rows(query, first, stop, query_token_stride, ROWS, HEAD_DIM, PADDED_DIM)
     largest = tl.full([ROWS], float("-inf"), tl.float32)
     total = tl.zeros([ROWS], tl.float32)

@@ -47,19 +47,3 @@ def broadcast_attention(
         rows = (attention.to(product_dtype) @ values[:stop]).view(stop - start, num_kv_heads, 1, value_dim)
         grouped[start:stop] = rows
     return output
-
-
-def head_query_key(query: Tensor, key: Tensor, head: Tensor) -> tuple[Tensor, Tensor]:
-    """Return one head's query and its group's key, without waiting for the device.
-
-    Args:
-        query: `[S, num_heads, head_dim]`.
-        key: `[S, num_kv_heads, head_dim]`.
-        head: int64 scalar, on the same device.
-
-    Returns:
-        `[S, head_dim]` and `[S, head_dim]`.
-    """
-    group_size = query.shape[1] // key.shape[1]
-    kv_head = torch.div(head, group_size, rounding_mode="floor")
-    return query.index_select(1, head.view(1))[:, 0], key.index_select(1, kv_head.view(1))[:, 0]

@@ -1,11 +1,13 @@
 """The one place that decides between Triton's kernels (GPUs) and blocked torch (CPUs), for all prompts of a step."""
 
 import os
+from array import array
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from eah_vllm.kernels.packed import on_device
 from eah_vllm.kernels.tables import PromptTables, prompt_tables
 from eah_vllm.method.attention import broadcast_attention
 from eah_vllm.method.base import Parts, Prompt
@@ -15,7 +17,7 @@ from eah_vllm.method.sinks import attention_received as attention_received_in_to
 
 def attention_received(
     prompts: Parts[Prompt], columns: Sequence[Sequence[int]], query: Tensor, key: Tensor, scale: float
-) -> tuple[list[Tensor], list[Tensor]]:
+) -> Tensor:
     """Compute the attention that columns receive from later rows, for each whole prompt.
 
     Args:
@@ -26,18 +28,17 @@ def attention_received(
         scale: factor on the scores before the softmax.
 
     Returns:
-        For each prompt its columns, int64 `[num_columns]`, and the sums, float32 `[local heads, num_columns]`.
+        The sums, float32 `[local heads, total columns]`, prompt after prompt.
     """
     if not runs_triton(query.device):
         # Without a dtype, torch would make floats of an empty list.
         tensors = [torch.tensor(positions, dtype=torch.int64) for positions in columns]
         pairs = zip(prompts.parts, tensors, strict=True)
-        return tensors, [attention_received_in_torch(query[p.rows], key[p.rows], c, scale) for p, c in pairs]
+        sums = [attention_received_in_torch(query[p.rows], key[p.rows], c, scale) for p, c in pairs]
+        return sums[0] if len(sums) == 1 else torch.cat(sums, dim=1)
     from eah_vllm.kernels import launch  # imported here, since V1 machines may lack Triton
 
-    tables, sizes = _tables(prompts, columns, query.device), [len(positions) for positions in columns]
-    received = launch.attention_received(query, key, tables, scale)
-    return list(tables.columns.long().split(sizes)), list(received.split(sizes, dim=1))
+    return launch.attention_received(query, key, _tables(prompts, columns, query.device), scale)
 
 
 def broadcast(
@@ -66,8 +67,7 @@ def broadcast(
     """
     group, sources = query.shape[1] // key.shape[1], choices[:, 0]
     if shards.num_ranks > 1:
-        rows = [part.rows for part in prompts.parts]
-        source_query, source_key = shards.take_heads(query, key, rows, list(sources))
+        source_query, source_key = shards.take_heads(query, key, prompt_of_row(prompts, query), sources)
         query, key, sources = source_query[:, None], source_key[:, None], torch.zeros_like(sources)
     if not runs_triton(query.device):
         for part, head, applies in zip(prompts.parts, sources.tolist(), choices[:, 3].tolist(), strict=True):
@@ -80,6 +80,18 @@ def broadcast(
     kv_heads = torch.div(sources, group, rounding_mode="floor")
     tables = _tables(prompts, columns, query.device)
     launch.broadcast_rows(query, key, sources, kv_heads, value, choices[:, 3].bool(), output, tables, scale)
+
+
+def prompt_of_row(prompts: Parts[Prompt], query: Tensor) -> Tensor:
+    """Return the index of each token's prompt, int64 `[tokens]`; the number of prompts for a token of none."""
+    found: Tensor | None = prompts.memo.get("prompt of row")
+    if found is None:
+        numbers = array("q", [len(prompts.parts)]) * len(query)
+        for idx, part in enumerate(prompts.parts):
+            numbers[part.rows] = array("q", [idx]) * part.num_rows
+        (found,) = on_device([numbers], query.device)
+        prompts.memo["prompt of row"] = found
+    return found
 
 
 def _tables(prompts: Parts[Prompt], columns: Sequence[Sequence[int]], device: torch.device) -> PromptTables:

@@ -5,14 +5,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from eah_vllm import report
+from eah_vllm.kernels.packed import on_device
 from eah_vllm.method import backend
 from eah_vllm.method.base import LayerReport, LayerStep, Method, Parts, Prompt
-from eah_vllm.method.sinks import count_sinks, mean_over_later_rows
-from eah_vllm.method.source_head import choose_source_head
+from eah_vllm.method.sinks import ColumnTables, count_sinks_of_prompts
+from eah_vllm.method.source_head import Choice, Choices, choice_of, choose_source_heads
 from eah_vllm.method.spans import image_columns
 from eah_vllm.options import MAX_SEED, EAHOptions, MethodOptions
 from eah_vllm.settings import PRESETS, EAHSettings, ModelShape, resolve
@@ -58,26 +58,10 @@ class EAH(Method):
             int64 `[prompts, 4]`, on the query's device: source head, its sinks, most sinks of any head, broadcast or
             not.
         """
-        columns, received = backend.attention_received(prompts, columns_of(prompts), at.query, at.key, at.scale)
-        counts = []
-        for state, positions, sums in zip(prompts.states, columns, received, strict=True):
-            divisor = state.settings.divisor or state.prompt_length - 1
-            mean = mean_over_later_rows(sums, divisor - positions)
-            counts.append(count_sinks(mean, state.settings.sink_threshold(state.prompt_length)))
-        choices = []
-        for state, sinks in zip(prompts.states, at.shards.gather_heads(torch.stack(counts)), strict=True):
-            settings: EAHSettings = state.settings
-            number = random_number(settings.seed, at.layer, state.pictures) if settings.head == "random" else 0
-            source, broadcast = choose_source_head(
-                sinks,
-                state.image_tokens,
-                settings.head,
-                min_density=settings.min_density,
-                head_zero_wins=settings.head_zero_wins,
-                random_seed=number,
-            )
-            choices.append(torch.stack((source, sinks.gather(0, source.view(1))[0], sinks.max(), broadcast)))
-        return torch.stack(choices)
+        received = backend.attention_received(prompts, columns_of(prompts), at.query, at.key, at.scale)
+        columns, choices = _tables(prompts, at)
+        counts = count_sinks_of_prompts(received, columns, len(prompts.parts))
+        return choose_source_heads(at.shards.gather_heads(counts), choices)
 
     def broadcast(self, at: LayerStep, prompts: Parts[Prompt], choices: Tensor) -> None:
         """Overwrite each prompt's rows of the output with the source head's map times each head's own values.
@@ -145,3 +129,33 @@ def columns_of(prompts: Parts[Prompt]) -> list[list[int]]:
             image_columns(state.spans, drop_first=not state.settings.first_token_counts) for state in prompts.states
         ]
     return found
+
+
+def _tables(prompts: Parts[Prompt], at: LayerStep) -> tuple[ColumnTables, Choices]:
+    """Return what distinguishes the prompts when sinks are counted and heads chosen, in one copy to the device."""
+    # Once per step, for all layers; only a random head is another one in each layer.
+    name = f"choices {at.layer if any(state.settings.head == 'random' for state in prompts.states) else ''}"
+    found: tuple[ColumnTables, Choices] | None = prompts.memo.get(name)
+    if found is None:
+        num_heads = at.query.shape[1] * at.shards.num_ranks
+        columns = ColumnTables.arrays(
+            columns_of(prompts),
+            [state.settings.divisor or state.prompt_length - 1 for state in prompts.states],
+            [state.settings.sink_threshold(state.prompt_length) for state in prompts.states],
+        )
+        choices = Choices.arrays([_choice(state, at.layer, num_heads) for state in prompts.states], num_heads)
+        tables = on_device([*columns, *choices], at.query.device)
+        found = prompts.memo[name] = ColumnTables(*tables[: len(columns)]), Choices(*tables[len(columns) :])
+    return found
+
+
+def _choice(state: Prompt, layer: int, num_heads: int) -> Choice:
+    settings: EAHSettings = state.settings
+    return choice_of(
+        settings.head,
+        state.image_tokens,
+        num_heads,
+        min_density=settings.min_density,
+        head_zero_wins=settings.head_zero_wins,
+        random_seed=random_number(settings.seed, layer, state.pictures) if settings.head == "random" else 0,
+    )

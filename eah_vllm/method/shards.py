@@ -1,12 +1,10 @@
 """How a layer's heads are spread over tensor-parallel ranks, and what the ranks exchange."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from eah_vllm.method.attention import head_query_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +25,35 @@ class HeadShards:
         slots[:, self.rank] = local
         return self.all_reduce(slots.flatten(1)).to(local.dtype)
 
-    def take_heads(
-        self, query: Tensor, key: Tensor, rows: Sequence[slice], heads: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def take_heads(self, query: Tensor, key: Tensor, prompt_of_row: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
         """Return the source heads' queries and keys on every rank, each taken from the one rank that holds it.
 
         Args:
             query: `[tokens, local heads, head_dim]`.
             key: `[tokens, local kv heads, head_dim]`.
-            rows: the tokens of each prompt.
-            heads: each prompt's source head, int64 scalar.
+            prompt_of_row: each token's prompt, int64 `[tokens]`; the number of prompts for a token of none.
+            heads: each prompt's source head, int64 `[prompts]`.
 
         Returns:
             `[tokens, head_dim]` each; tokens of no prompt hold zeros.
         """
-        head_dim = query.shape[-1]
-        both = query.new_zeros(len(query), 2 * head_dim)
-        for some, head in zip(rows, heads, strict=True):
-            mine, local_head = self._find(head, query.shape[1])
-            local = torch.cat(head_query_key(query[some], key[some], local_head), dim=-1)
-            both[some] = torch.where(mine, local, torch.zeros_like(local))
+        kv_heads = torch.div(heads, query.shape[1] // key.shape[1], rounding_mode="floor")
+        both = torch.cat((self._mine(query, prompt_of_row, heads), self._mine(key, prompt_of_row, kv_heads)), dim=-1)
         both = self._add_up(both)
-        return both[:, :head_dim], both[:, head_dim:]
+        return both[:, : query.shape[2]], both[:, query.shape[2] :]
+
+    def take_head(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> Tensor:
+        """Return one head's rows of `[tokens, local heads, dim]` on every rank, `[tokens, dim]`; see `take_heads`."""
+        return self._add_up(self._mine(matrix, prompt_of_row, heads))
+
+    def _mine(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> Tensor:
+        """Return the rows that this rank holds, and zeros for others."""
+        num_heads = matrix.shape[1]
+        nobody = heads.new_full((1,), -1)  # a head of no rank
+        head_of_row = torch.cat((heads - self.rank * num_heads, nobody)).index_select(0, prompt_of_row)
+        foreign = (head_of_row < 0) | (head_of_row >= num_heads)
+        rows = torch.arange(len(matrix), device=matrix.device)
+        return matrix[rows, head_of_row.clamp(0, num_heads - 1)].masked_fill_(foreign[:, None], 0)
 
     def take_group(self, per_kv_head: Tensor, head: Tensor, num_heads: int) -> Tensor:
         """Take the source head's group out of `[n, local kv heads, ...]`, as `[n, ...]`, on every rank.

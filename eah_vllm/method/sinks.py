@@ -1,5 +1,11 @@
 """Vision sinks: image tokens that receive much attention (EAH, arXiv 2411.09968)."""
 
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
 import torch
 from torch import Tensor
 
@@ -9,6 +15,39 @@ VALUES_PER_BLOCK = 1 << 19
 """Attention values held at once, where one head's rows allow it: 2 MiB in float32, the size of a core's cache."""
 LARGEST_BLOCK = 1 << 21
 """Attention values held at once for one key head, whose query heads cannot be taken apart: 8 MiB in float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnTables:
+    """What is known of the image tokens of a step's prompts, `[total columns]` each, on the device."""
+
+    prompt: Tensor
+    """int64, the prompt that the column belongs to."""
+    divisor: Tensor
+    """float32, the number of later rows as the prompt's settings count them; infinite where there are none."""
+    threshold: Tensor
+    """float32, the mean attention above which the column is a sink."""
+
+    @staticmethod
+    def arrays(
+        columns: Sequence[Sequence[int]], divisors: Sequence[int], thresholds: Sequence[float]
+    ) -> list["array[int] | array[float]"]:
+        """Return what `on_device` is to bring to the device, in the order of the fields.
+
+        Args:
+            columns: prompt positions of each prompt's image tokens, ascending.
+            divisors: for each prompt, what the sum of column c is divided by, plus c.
+            thresholds: each prompt's vision-sink threshold.
+        """
+        prompt, divisor, threshold = array("q"), array("f"), array("f")
+        for idx, (positions, most, least) in enumerate(zip(columns, divisors, thresholds, strict=True)):
+            prompt.extend(array("q", [idx]) * len(positions))
+            # Positions ascend, so those without a later row are the last.
+            seen = bisect_left(positions, most)
+            divisor.extend(map(most.__sub__, positions[:seen]))
+            divisor.extend([inf] * (len(positions) - seen))
+            threshold.extend(array("f", [least]) * len(positions))
+        return [prompt, divisor, threshold]
 
 
 def causal_attention_rows(query: Tensor, key: Tensor, start: int, scale: float) -> Tensor:
@@ -99,3 +138,19 @@ def mean_attention_received(
 def count_sinks(received: Tensor, threshold: float) -> Tensor:
     """Count the columns that receive more than `threshold`: `[num_heads, num_columns]` -> int64 `[num_heads]`."""
     return (received > threshold).sum(dim=-1)
+
+
+def count_sinks_of_prompts(received: Tensor, columns: ColumnTables, num_prompts: int) -> Tensor:
+    """Count each prompt's vision sinks, for all prompts at once: `count_sinks(mean_over_later_rows(...))` of each.
+
+    Args:
+        received: float32 `[num_heads, total columns]`, the sums over later rows, prompt after prompt.
+        columns: where the columns belong, on the same device.
+        num_prompts: number of prompts, also those without a column.
+
+    Returns:
+        int64 `[num_prompts, num_heads]`.
+    """
+    are_sinks = received / columns.divisor > columns.threshold
+    counts = torch.zeros(len(received), num_prompts, dtype=torch.int64, device=received.device)
+    return counts.scatter_add_(1, columns.prompt.expand_as(are_sinks), are_sinks.long()).t()

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from eah_vllm.method.base import Part, Prompt
 
-READABLE_IMPLS = ("CPUAttentionBackendImpl",)
-"""Attention implementations whose blocks are known to be `[blocks, kv heads, key then value]`."""
+PACKED_IMPLS = ("CPUAttentionBackendImpl",)
+"""Attention implementations whose blocks are known to be `[blocks, kv heads, keys then values]`, each packed inside."""
 
 
 def attend_after_prefix(
@@ -52,7 +52,8 @@ def attend_after_prefix(
     halves = blocks.view(num_blocks, num_kv_heads, 2, block_size * head_dim)
     halves[:, :, 0] = impl.eah_shards.take_group(halves[:, :, 0], source, num_heads)[:, None]
 
-    source_query, source_key = impl.eah_shards.take_heads(query, key, [slice(0, len(query))], [source])
+    first = torch.zeros(len(query), dtype=torch.int64, device=query.device)
+    source_query, source_key = impl.eah_shards.take_heads(query, key, first, source.view(1))
     source_query = source_query[:, None].expand_as(query).contiguous()
     source_key = source_key[:, None].expand_as(key).contiguous()
     impl.do_kv_cache_update(layer, source_key, value, blocks, metadata.slot_mapping)

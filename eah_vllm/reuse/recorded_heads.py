@@ -19,7 +19,7 @@ class RecordedHeads:
         self._max_records = max_records
 
     def get(self, record: str | None, layer: int) -> Tensor | None:
-        """Return the recorded row of `eah.choose_heads`, None when nothing was recorded."""
+        """Return the choice that was recorded, None when there is none."""
         if record is None or record not in self._records:
             return None
         self._records.move_to_end(record)

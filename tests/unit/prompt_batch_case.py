@@ -63,7 +63,7 @@ def layer_step(
     return LayerStep(1, query, key, value, output, SCALE, shards, lambda: output, writes_cache=False)
 
 
-class _Ranks:
+class Ranks:
     """Two ranks in turn: each pass repeats the step with the sums of what both sent in the pass before."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def run() -> dict[str, Any]:
     one_token_choices = [EAH().choose(at, batch) for batch in (one_token, mixed)]
     EAH().broadcast(at, one_token, one_token_choices[0])
 
-    ranks, half = _Ranks(), HEADS // 2
+    ranks, half = Ranks(), HEADS // 2
     for _ in range(3):  # two sums depend on each other; the third pass has both
         shared_choices, shared = [], []
         for rank in range(2):

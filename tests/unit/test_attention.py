@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eah_vllm.method.attention import broadcast_attention, head_query_key
+from eah_vllm.method.attention import broadcast_attention
 from tests import naive
 from tests.unit.attention_cases import (
     ENGINE_DTYPES,
@@ -21,8 +21,13 @@ from tests.unit.attention_cases import (
 TOLERANCE = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 
+def one_head(query: torch.Tensor, key: torch.Tensor, head: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A head's query and its group's key, `[token, dim]`."""
+    return query[:, head], key[:, head // (query.shape[1] // key.shape[1])]
+
+
 def broadcast(case: AttentionCase, source_head: int) -> torch.Tensor:
-    source_query, source_key = head_query_key(case.query, case.key, torch.tensor(source_head))
+    source_query, source_key = one_head(case.query, case.key, source_head)
     return broadcast_attention(
         source_query, source_key, case.value, case.num_heads, case.scale, rows_per_block=case.rows_per_block
     )
@@ -38,15 +43,6 @@ def test_broadcast_is_the_source_heads_map_times_each_heads_values(case: Attenti
     torch.testing.assert_close(out.double(), expected, atol=tolerance, rtol=tolerance)
 
 
-@given(attention_cases(), st.data())
-def test_head_query_key_takes_the_key_of_the_heads_group(case: AttentionCase, data: st.DataObject) -> None:
-    head = data.draw(st.integers(0, case.num_heads - 1), label="head")
-    query, key = head_query_key(case.query, case.key, torch.tensor(head))
-    group = case.num_heads // case.key.shape[1]
-    assert torch.equal(query, case.query[:, head])
-    assert torch.equal(key, case.key[:, head // group])
-
-
 @pytest.mark.parametrize("dtype", ENGINE_DTYPES)
 @pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(8, 8), (8, 2), (6, 3), (4, 1)])
 def test_broadcast_is_ordinary_attention_with_the_source_heads_query_and_key(
@@ -56,7 +52,7 @@ def test_broadcast_is_ordinary_attention_with_the_source_heads_query_and_key(
     num_tokens, source_head = 150, num_heads - 1
     query, key, value = random_qkv(3, num_tokens, num_heads, num_kv_heads, head_dim=32, dtype=dtype)
     group = num_heads // num_kv_heads
-    out = broadcast_attention(*head_query_key(query, key, torch.tensor(source_head)), value, num_heads, 32**-0.5)
+    out = broadcast_attention(*one_head(query, key, source_head), value, num_heads, 32**-0.5)
 
     every_query = query[:, [source_head] * num_heads].float().transpose(0, 1)
     every_key = key[:, [source_head // group] * num_heads].float().transpose(0, 1)
@@ -69,7 +65,7 @@ def test_broadcast_is_ordinary_attention_with_the_source_heads_query_and_key(
 def test_every_source_head_gives_another_result() -> None:
     """Guards the tests above: with one map for all heads they would pass for any choice."""
     query, key, value = random_qkv(5, 20, num_heads=4, num_kv_heads=2, head_dim=8)
-    results = [broadcast_attention(*head_query_key(query, key, torch.tensor(h)), value, 4, 0.35) for h in range(4)]
+    results = [broadcast_attention(*one_head(query, key, h), value, 4, 0.35) for h in range(4)]
     for i in range(4):
         for j in range(i):
             assert float((results[i] - results[j]).abs().max()) > 0.1
@@ -77,9 +73,9 @@ def test_every_source_head_gives_another_result() -> None:
 
 def test_a_later_token_changes_no_earlier_row() -> None:
     query, key, value = random_qkv(6, 9, num_heads=4, num_kv_heads=2, head_dim=4)
-    before = broadcast_attention(*head_query_key(query, key, torch.tensor(1)), value, 4, 0.5, rows_per_block=4)
+    before = broadcast_attention(*one_head(query, key, 1), value, 4, 0.5, rows_per_block=4)
     key[8], value[8] = 9.0, 9.0
-    after = broadcast_attention(*head_query_key(query, key, torch.tensor(1)), value, 4, 0.5, rows_per_block=4)
+    after = broadcast_attention(*one_head(query, key, 1), value, 4, 0.5, rows_per_block=4)
     torch.testing.assert_close(after[:8], before[:8])
     assert float((after[8] - before[8]).abs().max()) > 0.1
 
@@ -96,7 +92,7 @@ def test_memory_of_the_broadcast_grows_linearly_and_never_holds_all_maps() -> No
     largest = {}
     for num_tokens in (512, 1024):
         query, key, value = random_qkv(0, num_tokens, num_heads, num_heads, head_dim)
-        source_query, source_key = head_query_key(query, key, torch.tensor(1))
+        source_query, source_key = one_head(query, key, 1)
         # Copies, so that the fused projection that the views belong to is not what is measured.
         source_query, source_key, value = source_query.clone(), source_key.clone(), value.clone()
         largest[num_tokens] = largest_storage_bytes(

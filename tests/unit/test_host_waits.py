@@ -1,36 +1,99 @@
-"""The choice of source heads never asks the device for a value: fake tensors have none to give (decision 0011)."""
+"""On a GPU the host never waits for a layer's EAH, and starts equally much for one prompt and for many (decision 0011).
+
+A pretended GPU shows it, which refuses what would wait; there the results are those of each prompt alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from eah_vllm.method.eah import EAH
-from eah_vllm.method.shards import HeadShards
-from tests.unit.prompt_batch_case import HEAD_DIM, HEADS, KV_HEADS, LENGTHS, layer_step, prompts
+from eah_vllm.method.eah import columns_of, random_number
+from tests.unit.gpu_path_case import COUNTS, HEADS, LAYERS, alone, prompts
+from tests.unit.test_triton_kernels import child
+from tests.unit.wait_cases import WAITS
 
-ROWS = sum(LENGTHS) + len(LENGTHS) + 1
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeTensorMode]:
-    with FakeTensorMode() as mode:
-        yield mode
+MOST_LAUNCHES = 30
+"""Of counting sinks and choosing heads, in one layer."""
 
 
-def test_every_head_rule_and_preset_is_decided_on_the_device(fake: FakeTensorMode) -> None:
-    query, key = torch.empty(ROWS, HEADS, HEAD_DIM), torch.empty(ROWS, KV_HEADS, HEAD_DIM)
-    for ranks in (1, 2):
-        shards = HeadShards(0, ranks, lambda local: local.clone())
-        local = query[:, : HEADS // ranks], key[:, : KV_HEADS // ranks]
-        at = layer_step(*local, value=local[1], output=local[0], shards=shards)
-        assert EAH().choose(at, prompts()).shape == (len(LENGTHS), 4)
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What the pretended GPU found; if anything had waited, it would have raised."""
+    return child("gpu_path_case", tmp_path_factory.mktemp("gpu") / "result", TRITON_INTERPRET="1")
 
 
-def test_a_look_at_a_value_would_be_seen(fake: FakeTensorMode) -> None:
-    sinks, head = torch.zeros(8, dtype=torch.int64), torch.zeros((), dtype=torch.int64)
-    with pytest.raises(DataDependentOutputException):
-        sinks[head]
+def chosen_alone(received: torch.Tensor, idx: int, layer: int) -> list[int]:
+    """Source head, its sinks, most sinks, broadcast or not: of one prompt, by the definition of its options."""
+    (part,) = parts = prompts(idx + 1).parts[idx:]
+    settings: Any = part.state.settings
+    (columns,) = columns_of(alone(parts[0]))
+    threshold, counts = torch.tensor(settings.sink_threshold(part.num_rows)), []
+    for head in range(HEADS):
+        counts.append(0)
+        for attention, column in zip(received[head], columns, strict=True):
+            divisor = (settings.divisor or part.num_rows - 1) - column
+            counts[-1] += bool(divisor > 0 and attention / divisor > threshold)
+    most = max(counts)
+    if isinstance(settings.head, int):
+        return [settings.head, counts[settings.head], most, 1]
+    if settings.head == "random":
+        head = random_number(settings.seed, layer, part.state.pictures) % HEADS
+        return [head, counts[head], most, most > 0]
+    if settings.head == "sparsest":
+        head = counts.index(min(counts))
+        return [head, counts[head], most, most > 0]
+    head = counts.index(most)
+    dense = torch.tensor(most, dtype=torch.float32) >= settings.min_density * part.state.image_tokens
+    return [head, most, most, most > 0 and bool(dense) and (head > 0 or settings.head_zero_wins)]
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_all_prompts_at_once_are_what_each_is_alone(count: int, layer: int, result: Any) -> None:
+    found, one_by_one = result[f"{count}"], result["alone"]
+    expected = [chosen_alone(one_by_one["received"][layer, idx], idx, layer) for idx in range(count)]
+    assert found["choices"][layer].tolist() == expected
+    foreign = torch.ones(len(found["output"][layer]), dtype=torch.bool)
+    for idx, part in enumerate(prompts(count).parts):
+        assert torch.equal(found["output"][layer][part.rows], one_by_one["rows"][layer, idx])
+        assert bool((found["output"][layer][part.rows] != 7.0).any()) == bool(expected[idx][3])
+        foreign[part.rows] = False
+    assert found["output"][layer][foreign].eq(7.0).all()
+
+
+def test_the_prompts_are_of_many_kinds(result: Any) -> None:
+    """Or a mix-up of prompts, heads and layers would not be seen."""
+    first, second = (result[f"{COUNTS[-1]}"]["choices"][layer] for layer in LAYERS)
+    for choices in (first, second):
+        assert set(choices[:, 0].tolist()) == set(range(HEADS))
+        assert 5 < choices[:, 3].sum() < len(choices) - 5
+        assert len(set(choices[:, 2].tolist())) > 10
+    assert not torch.equal(first, second)
+    reports = result[f"{COUNTS[-1]}"]["reports"]
+    assert {report["reason"] for report in reports} >= {None, "no_sink", "below_min_density"}
+
+
+@pytest.mark.parametrize("count", COUNTS[:2])
+def test_two_ranks_choose_what_one_chooses(count: int, result: Any) -> None:
+    found, expected = result[f"{count} on ranks"], result[f"{count}"]
+    for choices in found["choices"]:
+        assert torch.equal(choices, expected["choices"][LAYERS[0]])
+    torch.testing.assert_close(found["output"], expected["output"][LAYERS[0]], atol=2e-5, rtol=2e-5)
+
+
+def test_launches_do_not_grow_with_the_number_of_prompts(result: Any) -> None:
+    for layer in LAYERS:
+        chosen = [sum(result[f"{count}"]["chosen"][layer].values()) for count in COUNTS]
+        launched = [sum(result[f"{count}"]["launched"][layer].values()) for count in COUNTS]
+        assert max(chosen) <= MOST_LAUNCHES
+        assert launched[1] == launched[2]
+        assert max(launched) <= MOST_LAUNCHES, "also with the broadcast and the copy for reports"
+    one, eight = (result[f"{count} on ranks"]["launched"] for count in COUNTS[:2])
+    assert sum(eight[0].values()) - sum(one[0].values()) <= 2, "a step of one prompt needs fewer copies"
+
+
+def test_the_pretended_gpu_sees_every_wait(result: Any) -> None:
+    assert result["waits seen"] == dict.fromkeys(WAITS, True)

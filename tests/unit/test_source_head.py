@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eah_vllm.kernels.packed import on_device
 from eah_vllm.method.sinks import causal_attention_rows, count_sinks, mean_attention_received
-from eah_vllm.method.source_head import choose_source_head
+from eah_vllm.method.source_head import Choices, choice_of, choose_source_heads
 from eah_vllm.method.spans import ImageSpan, image_columns
 from eah_vllm.settings import RELEASED_CODE_DIVISOR
 from tests import naive
@@ -17,13 +20,15 @@ from tests.unit.attention_cases import random_qkv
 sink_counts = st.lists(st.integers(0, 6), min_size=1, max_size=8)
 
 
-def choose(sinks: list[int], rule: str | int = "auto", image_tokens: int = 6, **options: float) -> tuple[int, bool]:
-    head, applies = choose_source_head(torch.tensor(sinks), image_tokens, rule, **options)  # type: ignore[arg-type]
-    assert head.dtype == torch.int64
-    assert head.dim() == 0
-    assert applies.dtype == torch.bool
-    assert applies.dim() == 0
-    return int(head), bool(applies)
+def choose(sinks: list[int], rule: str | int = "auto", image_tokens: int = 6, **options: Any) -> tuple[int, bool]:
+    """The choice of one prompt, which has a neighbour in the same step."""
+    num_heads = len(sinks)
+    rules = [choice_of(rule, image_tokens, num_heads, **options), choice_of(0, image_tokens, num_heads)]
+    tables = Choices(*on_device(Choices.arrays(rules, num_heads), "cpu"))
+    (head, of_head, most, applies), neighbour = choose_source_heads(torch.tensor([sinks, sinks]), tables).tolist()
+    assert (of_head, most) == (sinks[head], max(sinks))
+    assert neighbour == [0, sinks[0], max(sinks), 1]
+    return head, bool(applies)
 
 
 @given(sink_counts)
@@ -95,6 +100,7 @@ def test_the_preset_released_code_chooses_what_the_released_code_chooses(num_tok
     assert columns.tolist() == list(range(36, 611))
 
     received = mean_attention_received(query, key, columns, 1.0, divisor=RELEASED_CODE_DIVISOR - columns)
-    head, applies = choose_source_head(count_sinks(received, 0.0008), len(columns), "auto", head_zero_wins=False)
+    counts = count_sinks(received, 0.0008).tolist()
+    head, applies = choose(counts, image_tokens=len(columns), head_zero_wins=False)
     expected = naive.released_code_source_head(causal_attention_rows(query, key, 0, 1.0))
-    assert (int(head) if applies else None) == expected
+    assert (head if applies else None) == expected
