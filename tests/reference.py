@@ -210,7 +210,9 @@ def _select(attention_map: torch.Tensor, layer: int, request: _Request) -> Layer
     head, applied = _source_head(sinks, layer, request)
     num_image_tokens = len(request.image_columns)
     density = sinks[head] / num_image_tokens
-    return LayerOutcome(layer, head if applied else None, sinks[head], num_image_tokens, density, margin, tuple(sinks), all_received)
+    return LayerOutcome(
+        layer, head if applied else None, sinks[head], num_image_tokens, density, margin, tuple(sinks), all_received
+    )
 
 
 def _source_head(sinks: list[int], layer: int, request: _Request) -> tuple[int, bool]:

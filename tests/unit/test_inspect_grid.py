@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from eah_vllm_server.inspect.grid import Tile, Vision, tiles_of, vision_of
+from eah_vllm_server.inspect.prompt import Picture, SeenPrompt
 from PIL import Image
 from transformers import AutoConfig, AutoProcessor
 from transformers.image_processing_utils import select_best_resolution
@@ -18,16 +20,17 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
 from eah_vllm.models import MODELS
-from eah_vllm_server.inspect.grid import Tile, Vision, tiles_of, vision_of
-from eah_vllm_server.inspect.prompt import Picture, SeenPrompt
 from tests.models.families import FAMILIES
 from tests.models.family import Family, make_checkpoint
 
-WIDE, HIGH, SQUARE = (168, 84), (70, 140), (100, 100)
+SIZES = WIDE, HIGH, SQUARE, FLAT = (168, 84), (90, 140), (100, 100), (260, 90)
 
 
-@pytest.fixture(scope="module", params=["LLaVA-1.5", "LLaVA-NeXT, Vicuna", "LLaVA-OneVision", "Qwen2-VL", "Qwen3-VL",
-                                        "GLM-4.1V", "InternVL", "Idefics3", "Mistral 3", "Command A Vision", "BLIP-2"])  # fmt: skip
+NAMES = ["LLaVA-1.5", "LLaVA-NeXT, Vicuna", "LLaVA-OneVision", "Qwen2-VL", "Qwen3-VL", "GLM-4.1V", "InternVL"]
+NAMES += ["Idefics3", "Mistral 3", "Command A Vision", "BLIP-2"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
 def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
 
@@ -58,7 +61,7 @@ def test_grids(family: Family, checkpoint: Path, seen: Callable[[Image.Image], P
     config, processor = AutoConfig.from_pretrained(checkpoint), AutoProcessor.from_pretrained(checkpoint)
     vision = vision_of(config, processor.image_processor)
     kind = MODELS[family.architecture].grid
-    for size in (WIDE, HIGH, SQUARE):
+    for size in SIZES:
         picture = seen(Image.new("RGB", size))
         tiles = tiles_of(kind, picture, vision)
         if family.architecture == "Blip2ForConditionalGeneration":
@@ -113,6 +116,7 @@ def _tiles(tiles: list[Tile], picture: Picture, size: tuple[int, int], vision: V
     made = processor.image_processor([[Image.fromarray(painted)]], return_tensors="pt")["pixel_values"]
     pixels = made.reshape(-1, *made.shape[-3:])
     assert len(pixels) == len(tiles)
+    assert [tile.places[0] for tile in tiles] == list(range(0, picture.tokens, picture.tokens // len(tiles)))
     middles = pixels[:, 0, 20:36, 20:36]
     shown = middles[:-1].mean(dim=(1, 2))
     assert shown.tolist() == sorted(shown.tolist(), reverse=True), "tiles are in another order"
