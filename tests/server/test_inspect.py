@@ -124,10 +124,16 @@ def test_ordinary_requests_beside_it_stay_exact(server: Server) -> None:
 
 
 def test_it_reads_no_cached_prefix_and_ordinary_requests_read_what_it_wrote(server: Server) -> None:
-    asked: dict[str, Any] = {"model": "scenes", "messages": messages(200777), "max_tokens": 1}
+    asked: dict[str, Any] = {"model": "scenes", "messages": messages(200777), "max_tokens": 12, "temperature": 0}
     first = inspect(server, messages=asked["messages"])
-    reply = server.client.chat.completions.create(**asked)
-    assert reply.usage.prompt_tokens_details.cached_tokens > 0
+    ways = [{"return_token_ids": True} | way for way in ({}, {"cache_salt": "nobody's"})]
+    reading, fresh = (server.client.chat.completions.create(**asked, logprobs=True, extra_body=way) for way in ways)
+    cached = [reply.usage.prompt_tokens_details.cached_tokens for reply in (reading, fresh)]
+    assert cached[0] > 100
+    assert not cached[1]
+    assert reading.choices[0].token_ids == fresh.choices[0].token_ids
+    pairs = zip(*(reply.choices[0].logprobs.content for reply in (reading, fresh)), strict=True)
+    assert max(abs(one.logprob - other.logprob) for one, other in pairs) < 1e-4
     assert inspect(server, messages=asked["messages"]) == first
 
 
