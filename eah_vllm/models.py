@@ -1,20 +1,28 @@
 """The table of models that EAH is applied to, one row for each architecture; `docs/models.md` is made from it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Verdict = Literal["tested here", "same mechanism, untested", "refused"]
-TESTED: Verdict = "tested here"
-UNTESTED: Verdict = "same mechanism, untested"
-REFUSED: Verdict = "refused"
+from eah_vllm.model_row import (
+    ALL,
+    LINES,
+    MERGED,
+    REFUSED,
+    RELATIVE,
+    SQUARE,
+    TESTED,
+    TILES,
+    UNTESTED,
+    VIDEO,
+    WITH_NEWLINES,
+    Row,
+)
 
 HOW_TO_TRY = (
     """It has no row in docs/models.md; --additional-config '{"eah": {"any_model": true}}' applies the same """
     "mechanism, untested."
 )
 
-ALL = "the whole placeholder; start and end tokens lie outside it"
 EMBEDDED = "those of the placeholder that carry an embedding; text tokens between them do not count"
 NEWLINES = "the whole placeholder, with the newline embeddings that the model puts among the tiles"
 BOTH_WAYS = "Image tokens attend both ways, and the method is defined on causal maps, so every layer declines."
@@ -25,35 +33,7 @@ HYBRID = (
 )
 LACKING = "vLLM has no such model. It would take "
 
-# The paper's 0.002 is 1.25/S at LLaVA-1.5's prompts of about 625 tokens, and far too strict or too lax at others.
-RELATIVE: dict[str, Any] = {"relative_threshold": 1.25}
 FROM_LAYER_3: dict[str, Any] = RELATIVE | {"layer": 3}
-IMAGE, VIDEO = ("image",), ("image", "video")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What is known about one architecture."""
-
-    architecture: str
-    """As in a checkpoint's `config.json`."""
-    family: str
-    verdict: Verdict
-    image_tokens: str = ALL
-    """Which tokens of a prompt count as image tokens."""
-    modalities: tuple[str, ...] = IMAGE
-    """Modalities whose tokens count as image tokens."""
-    start: Mapping[str, Any] = field(default_factory=lambda: RELATIVE)
-    """Options that differ from the paper's before anybody has said anything; everything else overrides them."""
-    note: str = ""
-    """Why it is refused, published figures, known harm."""
-    mechanism: bool = True
-    """Whether the model is loaded with EAH; false where no layer could ever be changed."""
-
-    def facts(self) -> dict[str, Any]:
-        """Return the row as JSON data."""
-        found = {name: value for name, value in asdict(self).items() if name != "mechanism"}
-        return found | {"modalities": list(self.modalities)}
 
 
 def _not_loaded(architecture: str, family: str, note: str) -> Row:
@@ -69,6 +49,7 @@ _ROWS = (
         start={},
         note="The paper's options are for this model. Published (VHR, arXiv 2412.13949): CHAIRs 49.7 to 38.8, CHAIRi "
         "14.3 to 11.1, POPE F1 as before.",
+        grid=SQUARE,
     ),
     Row(
         "LlavaNextForConditionalGeneration",
@@ -77,23 +58,25 @@ _ROWS = (
         NEWLINES,
         note="Published (VHR, arXiv 2412.13949): CHAIRs 29.1 to 28.1, CHAIRi 8.1 to 6.6, but POPE F1 falls from 88.5 "
         "to 84.3.",
+        grid=WITH_NEWLINES,
     ),
-    Row("LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", TESTED, NEWLINES, VIDEO),
-    Row("Qwen2VLForConditionalGeneration", "Qwen2-VL", TESTED, modalities=VIDEO),
-    Row("Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", TESTED, modalities=VIDEO),
-    Row("Qwen3VLForConditionalGeneration", "Qwen3-VL", TESTED, EMBEDDED, VIDEO),
-    Row("Qwen3VLMoeForConditionalGeneration", "Qwen3-VL, mixture of experts", TESTED, EMBEDDED, VIDEO),
-    Row("Glm4vForConditionalGeneration", "GLM-4.1V, GLM-4.6V-Flash", TESTED, EMBEDDED, VIDEO),
-    Row("InternVLForConditionalGeneration", "InternVL3, native", TESTED, EMBEDDED, VIDEO),
-    Row("Idefics3ForConditionalGeneration", "Idefics3", TESTED, EMBEDDED),
+    Row("LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", TESTED, NEWLINES, VIDEO, grid=WITH_NEWLINES),
+    Row("Qwen2VLForConditionalGeneration", "Qwen2-VL", TESTED, modalities=VIDEO, grid=MERGED),
+    Row("Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", TESTED, modalities=VIDEO, grid=MERGED),
+    Row("Qwen3VLForConditionalGeneration", "Qwen3-VL", TESTED, EMBEDDED, VIDEO, grid=MERGED),
+    Row("Qwen3VLMoeForConditionalGeneration", "Qwen3-VL, mixture of experts", TESTED, EMBEDDED, VIDEO, grid=MERGED),
+    Row("Glm4vForConditionalGeneration", "GLM-4.1V, GLM-4.6V-Flash", TESTED, EMBEDDED, VIDEO, grid=MERGED),
+    Row("InternVLForConditionalGeneration", "InternVL3, native", TESTED, EMBEDDED, VIDEO, grid=TILES),
+    Row("Idefics3ForConditionalGeneration", "Idefics3", TESTED, EMBEDDED, grid=TILES),
     Row(
         "SmolVLMForConditionalGeneration",
         "SmolVLM",
         TESTED,
         EMBEDDED,
         note="Its processor needs the package num2words.",
+        grid=TILES,
     ),
-    Row("Mistral3ForConditionalGeneration", "Mistral Small 3.1 and later", TESTED, EMBEDDED),
+    Row("Mistral3ForConditionalGeneration", "Mistral Small 3.1 and later", TESTED, EMBEDDED, grid=LINES),
     Row(
         "Cohere2VisionForConditionalGeneration",
         "Command A Vision",
@@ -101,6 +84,7 @@ _ROWS = (
         EMBEDDED,
         start=FROM_LAYER_3,
         note="Three of four layers have a sliding window and decline; layer 3 is the first without.",
+        grid=TILES,
     ),
     Row(
         "Blip2ForConditionalGeneration",
@@ -118,6 +102,7 @@ _ROWS = (
         VIDEO,
         start=FROM_LAYER_3,
         note=HYBRID,
+        grid=MERGED,
     ),
     Row(
         "MiniCPMV4_6ForConditionalGeneration",
@@ -135,8 +120,9 @@ _ROWS = (
         EMBEDDED,
         start=FROM_LAYER_3,
         note=HYBRID,
+        grid=MERGED,
     ),
-    Row("Glm4vMoeForConditionalGeneration", "GLM-4.5V, GLM-4.6V", UNTESTED, EMBEDDED),
+    Row("Glm4vMoeForConditionalGeneration", "GLM-4.5V, GLM-4.6V", UNTESTED, EMBEDDED, grid=MERGED),
     Row("InternVLChatModel", "InternVL, original layout", UNTESTED, EMBEDDED, note="Needs `--trust-remote-code`."),
     Row("PixtralForConditionalGeneration", "Pixtral, Mistral's own layout", UNTESTED, EMBEDDED),
     Row(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eah_vllm.models import MODELS, REFUSED, TESTED, UNTESTED, Row, Verdict
+from eah_vllm.model_row import REFUSED, TESTED, UNTESTED, Row, Verdict
+from eah_vllm.models import MODELS
 from tools import ROOT
 
 PAGE = ROOT / "docs" / "models.md"

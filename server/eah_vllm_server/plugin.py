@@ -35,9 +35,11 @@ class EAHEndpointPlugin:
         from eah_vllm_server.hardening.limits import read_limits
         from eah_vllm_server.hardening.media.connector import keep_media
         from eah_vllm_server.hardening.protect import protect
+        from eah_vllm_server.inspect import route as inspector
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
+        app.include_router(inspector.router)
         args: Namespace = app.state.args
         limits = app.state.http_limits = read_limits(args)
         app.state.gate = Gate()

@@ -1,6 +1,7 @@
 """The table of models and the page that is made of it."""
 
-from eah_vllm.models import MODELS, REFUSED, SUPPORTED_ARCHITECTURES, TESTED, row_of
+from eah_vllm.model_row import REFUSED, TESTED
+from eah_vllm.models import MODELS, SUPPORTED_ARCHITECTURES, row_of
 from eah_vllm.options import EAHOptions
 from tests.models.families import FAMILIES
 from tests.models.families import REFUSED as REFUSED_FAMILIES
