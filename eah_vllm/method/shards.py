@@ -37,23 +37,25 @@ class HeadShards:
         Returns:
             `[tokens, head_dim]` each; tokens of no prompt hold zeros.
         """
-        kv_heads = torch.div(heads, query.shape[1] // key.shape[1], rounding_mode="floor")
-        both = torch.cat((self._mine(query, prompt_of_row, heads), self._mine(key, prompt_of_row, kv_heads)), dim=-1)
-        both = self._add_up(both)
+        rows, head_of_row, foreign = self._places(query, prompt_of_row, heads)
+        kv_head_of_row = torch.div(head_of_row, query.shape[1] // key.shape[1], rounding_mode="floor")
+        both = torch.cat((query[rows, head_of_row], key[rows, kv_head_of_row]), dim=-1)
+        both = self._add_up(both.masked_fill_(foreign, 0))
         return both[:, : query.shape[2]], both[:, query.shape[2] :]
 
     def take_head(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> Tensor:
         """Return one head's rows of `[tokens, local heads, dim]` on every rank, `[tokens, dim]`; see `take_heads`."""
-        return self._add_up(self._mine(matrix, prompt_of_row, heads))
+        rows, head_of_row, foreign = self._places(matrix, prompt_of_row, heads)
+        return self._add_up(matrix[rows, head_of_row].masked_fill_(foreign, 0))
 
-    def _mine(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> Tensor:
-        """Return the rows that this rank holds, and zeros for others."""
+    def _places(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return each row's number, its head on this rank, and whether that head is another rank's, or nobody's."""
         num_heads = matrix.shape[1]
-        nobody = heads.new_full((1,), -1)  # a head of no rank
+        nobody = heads.new_full((1,), -1)
         head_of_row = torch.cat((heads - self.rank * num_heads, nobody)).index_select(0, prompt_of_row)
         foreign = (head_of_row < 0) | (head_of_row >= num_heads)
         rows = torch.arange(len(matrix), device=matrix.device)
-        return matrix[rows, head_of_row.clamp(0, num_heads - 1)].masked_fill_(foreign[:, None], 0)
+        return rows, head_of_row.clamp(0, num_heads - 1), foreign[:, None]
 
     def take_group(self, per_kv_head: Tensor, head: Tensor, num_heads: int) -> Tensor:
         """Take the source head's group out of `[n, local kv heads, ...]`, as `[n, ...]`, on every rank.

@@ -1,1 +1,1 @@
-"""`prefix_reuse`: requests read the cached prompt of an earlier one. This folder imports `method` and plain data."""
+"""`prefix_reuse`: requests read the cached prompt of an earlier one. Imports `method`, `kernels`, plain data."""

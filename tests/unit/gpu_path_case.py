@@ -52,7 +52,7 @@ def prompts(count: int) -> Parts[RequestState]:
     for idx in range(count):
         said = EAHOptions(**{"layer": list(LAYERS)} | OPTIONS[idx % len(OPTIONS)])
         settings = resolve(said, EAHOptions(), ModelShape(4, HEADS))
-        length = 22 + 17 * idx % 50
+        length = 75 if idx == 5 else 22 + 7 * idx % 30
         images = 1 + idx % 3
         width = (length - 2) // images
         spans = tuple(ImageSpan(2 + image * width, 1 + (image + 1) * width) for image in range(images))

@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 GPU = torch.device("meta")
 """What the tensors say: torch built for CPUs cannot index a tensor that says `cuda`."""
-aten = torch.ops.aten
 LOOKS = {
     "_local_scalar_dense",  # item, tolist, bool, int, float, an index that is a tensor without dimensions
     "is_nonzero",
