@@ -159,6 +159,7 @@ LONG = [{"role": "user", "content": [messages()[0]["content"][0], {"type": "text
         ({"n": 2}, "n", "got 2"),
         ({"use_beam_search": True}, "use_beam_search", "got true"),
         ({"verify": True}, "verify", "takes no verify"),
+        ({"top_k": 2**70}, "top_k", "does not fit into 64 bits"),
         ({"vllm_xargs": {"eah": 1}}, "vllm_xargs", "holds eah, which is not read here"),
         ({"vllm_xargs": {"inspect_head": 1}}, "vllm_xargs", "holds inspect_head"),
         ({"extra_body": {"eah": {}}}, "extra_body.eah", "extra_body is an argument of the openai client"),
@@ -175,7 +176,7 @@ def test_what_is_impossible_is_refused(server: Server, fields: dict[str, Any], f
     assert (status, error["code"]) == (400, 400)
     assert message in error["message"]
     assert field is None or error["param"] == field
-    if field not in (None, "extra_body.eah"):
+    if field not in (None, "extra_body.eah", "top_k"):
         assert server.counter("inspect_requests_total", outcome="refused") == refused + 1
 
 
