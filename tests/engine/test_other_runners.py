@@ -48,7 +48,8 @@ def inspections() -> list[Ask]:
     looks = [Ask(IMAGE_PROMPT, [random_image(40)], THRESHOLDS | way, 1, method="inspect") for way in ways]
     for idx, look in enumerate(looks):
         look.eah = (look.eah or {}) | {"tag": f"look-{idx}"}
-    return [*looks, *(Ask(IMAGE_PROMPT, [random_image(40)], eah, 1) for eah in (None, EAH))]
+    beside = [None, EAH | {"report": 1, "tag": "beside"}]
+    return [*looks, *(Ask(IMAGE_PROMPT, [random_image(40)], eah, 1) for eah in beside)]
 
 
 @dataclass
@@ -66,7 +67,8 @@ def run(engine: Engine, trace: Path) -> Run:
         collected = engine.collect(*(f"ask-{idx}" for idx in range(len(asks))))["reports"]
         reports += [collected[tag] for tag in sorted(collected)]
     answers += engine.generate(inspections())
-    looked = engine.collect("look-0", "look-1", "look-2")["reports"]
+    looked = engine.collect("look-0", "look-1", "look-2", "beside")["reports"]
+    reports.append(looked.pop("beside"))
     inspected = [layer for tag in sorted(looked) for layer in looked[tag]["layers"]]
     engine.one("USER: Hello. ASSISTANT:", [], max_tokens=1)  # workers hear of finished requests with the next step
     assert engine.collect()["running"] == 0
@@ -90,7 +92,7 @@ def expected(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def assert_same(got: Run, expected: Run) -> None:
     assert got.reports == expected.reports
-    assert len(got.reports) == sum(ask.eah is not None for ask in tagged() + second_questions())
+    assert len(got.reports) == sum(ask.eah is not None for ask in tagged() + second_questions()) + 1
     assert len(got.inspected) == 9
     for found, wanted in zip(got.inspected, expected.inspected, strict=True):
         assert found.get("received", []) == pytest.approx(wanted.get("received", []), rel=1e-3, abs=1e-7)

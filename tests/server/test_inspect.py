@@ -13,6 +13,7 @@ from typing import Any
 import openai
 import pytest
 
+from eah_vllm.inspector.command import main
 from eah_vllm.scenes import MODEL_PATH
 from eah_vllm.scenes.captions import CAPTION_REQUEST
 from eah_vllm.scenes.tokenizer import image_prompt
@@ -27,7 +28,7 @@ THRESHOLDS = {"thresholds": [0.002], "relative_thresholds": [1.0, 1.5]}
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server(["--max-num-batched-tokens", "1024"]) as server:
+    with Server(["--max-num-batched-tokens", "400", "--enable-prompt-tokens-details"]) as server:
         yield server
 
 
@@ -137,7 +138,7 @@ def test_it_reads_no_cached_prefix_and_ordinary_requests_read_what_it_wrote(serv
     assert inspect(server, messages=asked["messages"]) == first
 
 
-LONG = [{"role": "user", "content": [messages()[0]["content"][0], {"type": "text", "text": "a cat " * 600}]}]
+LONG = [{"role": "user", "content": [messages()[0]["content"][0], {"type": "text", "text": "a cat " * 135}]}]
 
 
 @pytest.mark.parametrize(
@@ -158,14 +159,15 @@ LONG = [{"role": "user", "content": [messages()[0]["content"][0], {"type": "text
         ({"n": 2}, "n", "got 2"),
         ({"use_beam_search": True}, "use_beam_search", "got true"),
         ({"verify": True}, "verify", "takes no verify"),
+        ({"top_k": 2**70}, "top_k", "does not fit into 64 bits"),
         ({"vllm_xargs": {"eah": 1}}, "vllm_xargs", "holds eah, which is not read here"),
         ({"vllm_xargs": {"inspect_head": 1}}, "vllm_xargs", "holds inspect_head"),
         ({"extra_body": {"eah": {}}}, "extra_body.eah", "extra_body is an argument of the openai client"),
         ({"messages": [{"role": "user", "content": "hello"}]}, "messages", "must hold a picture (image) to inspect"),
-        ({"messages": LONG}, "messages", "prompts of at most 1024 tokens"),
+        ({"messages": LONG}, "messages", "prompts of at most 400 tokens"),
         ({"messages": [{"role": "user", "content": [{"type": "image_pil", "image_pil": "x"}]}]}, None, "image_pil"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_is_impossible_is_refused(server: Server, fields: dict[str, Any], field: str | None, message: str) -> None:
     refused = server.counter("inspect_requests_total", outcome="refused")
@@ -174,7 +176,7 @@ def test_what_is_impossible_is_refused(server: Server, fields: dict[str, Any], f
     assert (status, error["code"]) == (400, 400)
     assert message in error["message"]
     assert field is None or error["param"] == field
-    if field not in (None, "extra_body.eah"):
+    if field not in (None, "extra_body.eah", "top_k"):
         assert server.counter("inspect_requests_total", outcome="refused") == refused + 1
 
 
@@ -207,19 +209,17 @@ def test_it_is_counted_and_described(server: Server) -> None:
     assert "eah" in openapi["components"]["schemas"]["InspectRequest"]["properties"]
 
 
-def command(server: Server, picture: Path, out: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    program = str(Path(sys.executable).with_name("eah-vllm"))
+def arguments(server: Server, picture: Path, out: Path, *words: str) -> list[str]:
     to = ["--base-url", f"{server.url}/v1", "--api-key", str(server.api_key), "--out", str(out), *words]
-    return subprocess.run(
-        [program, "inspect", str(picture), *to], capture_output=True, text=True, check=False, timeout=300
-    )
+    return [str(picture), *to]
 
 
-def test_the_command_writes_a_page(server: Server, tmp_path: Path) -> None:
+def test_the_command_writes_a_page(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture, out = tmp_path / "scene.png", tmp_path / "pages" / "report.html"
     make_scene(SCENE).pil().save(picture)
     words = ["--model", "scenes", "--prompt", CAPTION_REQUEST, "--relative-threshold", "1.5", "--map", "2:7"]
-    done = command(server, picture, out, *words)
+    program = [str(Path(sys.executable).with_name("eah-vllm")), "inspect", *arguments(server, picture, out, *words)]
+    done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     page = out.read_text()
     found = inspect(server, eah={"relative_thresholds": [1.5]})
@@ -232,7 +232,7 @@ def test_the_command_writes_a_page(server: Server, tmp_path: Path) -> None:
     assert page.count('class="picture"') == page.count('<figure id="map-')
 
     for word, message in (("--model=cat", "does not exist"), ("--threshold=7", "eah.thresholds"), ("--map=99:1", "99")):
-        done = command(server, picture, out, "--model", "scenes", word)
-        assert (done.returncode, message in done.stderr) == (1, True), done.stderr
-    done = command(server, tmp_path / "none.png", out, "--model", "scenes")
-    assert (done.returncode, "none.png" in done.stderr) == (1, True)
+        assert main(arguments(server, picture, out, "--model", "scenes", word)) == 1
+        assert message in capsys.readouterr().err
+    assert main(arguments(server, tmp_path / "none.png", out, "--model", "scenes")) == 1
+    assert "none.png: " in capsys.readouterr().err

@@ -71,7 +71,7 @@ def test_counts_and_map_against_plain_loops() -> None:
 
 def test_it_never_waits_for_the_device() -> None:
     rows = sum(LENGTHS) + len(LENGTHS) + 1
-    with FakeTensorMode():
+    with FakeTensorMode(allow_non_fake_inputs=True):
         query, key = torch.empty(rows, HEADS, HEAD_DIM), torch.empty(rows, KV_HEADS, HEAD_DIM)
         for ranks in (1, 2):
             shards = HeadShards(0, ranks, lambda local: local.clone())
