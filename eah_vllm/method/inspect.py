@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from eah_vllm.kernels.packed import on_device
 from eah_vllm.method import backend
 from eah_vllm.method.base import LayerReport, LayerStep, Method, Parts, Prompt
-from eah_vllm.method.sinks import count_sinks, mean_over_later_rows
+from eah_vllm.method.sinks import ColumnTables, count_sinks
 from eah_vllm.method.spans import image_columns
 from eah_vllm.options import InspectOptions, MethodOptions
 from eah_vllm.settings import InspectSettings, ModelShape, resolve_inspection
@@ -35,15 +36,14 @@ class Inspect(Method):
             the layer of the map also the mean attention that each image token receives. Rows are padded with zeros.
         """
         at.ordinary()
-        if "columns" not in prompts.memo:
-            prompts.memo["columns"] = [image_columns(state.spans) for state in prompts.states]
-        columns, sums = backend.attention_received(prompts, prompts.memo["columns"], at.query, at.key, at.scale)
-        means, counts = [], []
-        for state, positions, received in zip(prompts.states, columns, sums, strict=True):
-            means.append(mean_over_later_rows(received, state.prompt_length - 1 - positions))
+        columns, divisor = _columns(prompts, at.query.device)
+        received = backend.attention_received(prompts, columns, at.query, at.key, at.scale)
+        means = (received / divisor).split([len(positions) for positions in columns], dim=1)
+        counts = []
+        for state, of_prompt in zip(prompts.states, means, strict=True):
             # Numbers of Python, one after the other: a tensor of thresholds would have to wait for the device.
             thresholds = state.settings.sink_thresholds(state.prompt_length)
-            counts.append(torch.stack([count_sinks(means[-1], threshold) for threshold in thresholds]))
+            counts.append(torch.stack([count_sinks(of_prompt, threshold) for threshold in thresholds]))
         gathered = at.shards.gather_heads(torch.cat(counts)).split([len(count) for count in counts])
         rows = [sinks.flatten().float() for sinks in gathered]  # float32 holds such counts exactly
         for idx, state in enumerate(prompts.states):
@@ -76,3 +76,14 @@ class Inspect(Method):
     def describe(self, defaults: Any, shape: ModelShape) -> Mapping[str, Any]:
         """Return what the options may be."""
         return {"limits": {"layer": [0, shape.num_layers - 1], "head": [0, shape.num_heads - 1]}}
+
+
+def _columns(prompts: Parts[Prompt], device: torch.device) -> tuple[list[list[int]], Tensor]:
+    """Return the positions of each prompt's image tokens, and what all their sums are divided by, in the same order."""
+    found: tuple[list[list[int]], Tensor] | None = prompts.memo.get("columns")
+    if found is None:  # once per step, for all layers
+        columns = [image_columns(state.spans) for state in prompts.states]
+        ends, unused = [state.prompt_length - 1 for state in prompts.states], [0.0] * len(columns)
+        tables = ColumnTables(*on_device(ColumnTables.arrays(columns, ends, unused), device))
+        found = prompts.memo["columns"] = columns, tables.divisor
+    return found
