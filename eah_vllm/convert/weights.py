@@ -112,6 +112,6 @@ def see_white_as_zero(weights: dict[str, Tensor], mean: list[float], std: list[f
     """
     shift = torch.tensor([(1 - one) / spread for one, spread in zip(mean, std, strict=True)])
     constant = torch.einsum("ochw,c->o", weights[PATCHES].float(), shift)
-    moved = weights[POSITIONS].float()
+    moved = weights[POSITIONS].float().clone()
     moved[1:] += constant
     weights[POSITIONS] = moved.to(weights[POSITIONS].dtype)
