@@ -27,7 +27,11 @@ export function draw(result, onLook, onUse) {
   };
   table.addEventListener("pointerover", about(onLook));
   table.addEventListener("focusin", about(onLook));
-  table.addEventListener("click", about(onUse));
+  table.addEventListener("click", (/** @type {Event} */ event) => {
+    // A finger cannot point without tapping, so a tap only looks; the button below the picture uses the head.
+    const touched = event instanceof PointerEvent && event.pointerType === "touch";
+    about(touched ? onLook : onUse)(event);
+  });
   table.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
     const cell = /** @type {HTMLElement | null} */ (cellOf(event));
     if (!cell) return;

@@ -11,9 +11,18 @@ const COLOUR = "255, 64, 0";
  * @returns {Tile[]}
  */
 function tilesOf(map) {
-  const tiles = map?.images[0]?.tiles ?? [];
+  const image = map?.images?.[0];
+  const tiles = image && !isUnknown(map) ? image.tiles : [];
   const parts = tiles.filter((/** @type {Tile} */ tile) => tile.box);
   return parts.length ? parts : tiles.slice(0, 1);
+}
+
+/**
+ * Whether the server does not know how the tokens lie over the picture.
+ * @param {any} map
+ */
+export function isUnknown(map) {
+  return map?.images?.[0]?.grid === "unknown";
 }
 
 /**
@@ -53,13 +62,11 @@ export function draw(canvas, map, threshold, shape) {
 /**
  * The strongest patch: its row and column from 1 on, and what it received; null without a map.
  * @param {any} map
+ * @returns {{value: number, row: number, column: number} | null}
  */
 export function strongest(map) {
-  let best = null;
-  for (const tile of tilesOf(map))
-    tile.received.forEach((value, at) => {
-      if (best && value <= best.value) return;
-      best = { value, row: Math.floor(at / tile.columns) + 1, column: (at % tile.columns) + 1 };
-    });
-  return /** @type {{value: number, row: number, column: number} | null} */ (best);
+  const patches = tilesOf(map).flatMap(({ columns, received }) =>
+    received.map((value, at) => ({ value, row: Math.floor(at / columns) + 1, column: (at % columns) + 1 })),
+  );
+  return patches.reduce((best, patch) => (best && best.value >= patch.value ? best : patch), patches[0] ?? null);
 }

@@ -44,6 +44,7 @@ export function start() {
         make("figure", {},
           make("div", { class: "overlay" }, make("img", { id: "inspected-picture", alt: "" }), make("canvas", { id: "heat", role: "img" })),
           make("figcaption", { id: "cell-said", role: "status" }),
+          make("button", { id: "use-head", class: "small", hidden: true, onclick: () => state.cell && use(state.cell) }),
         ),
       ),
       make("p", { class: "legend quiet" }, make("span", { class: "scale", "aria-hidden": "true" }), make("span", { "data-t": "grid_legend" }, t("grid_legend"))),
@@ -126,8 +127,11 @@ function showCell() {
   const shape = image.naturalWidth ? image.naturalHeight / image.naturalWidth : 1;
   heat.draw(byId("heat"), map, absolute(state.steps, state.at, result.prompt_tokens), shape);
   const best = heat.strongest(map);
-  const where = best ? t("strongest", { row: best.row, column: best.column, value: number(best.value) }) : "";
+  const place = best ? t("strongest", { row: best.row, column: best.column, value: number(best.value) }) : "";
+  const where = heat.isUnknown(map) ? t("unknown_grid") : place;
   byId("heat").setAttribute("aria-label", where || t("no_map"));
+  byId("use-head").hidden = !cell;
+  byId("use-head").textContent = cell ? t("use_head", { ...cell }) : "";
   say(byId("cell-said"), cell ? `${grid.sentence(result, cell, state.at)} ${where}` : t("choose_cell"));
 }
 

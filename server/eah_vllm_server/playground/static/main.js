@@ -6,7 +6,6 @@ import * as compare from "./compare.js";
 import * as copying from "./copying.js";
 import { byId, say } from "./dom.js";
 import * as i18n from "./i18n.js";
-import * as inspector from "./inspector.js";
 import { read } from "./link.js";
 import * as picture from "./picture.js";
 import { load, modes, server } from "./server.js";
@@ -22,7 +21,8 @@ copying.start();
 askForm.start(() => void connect());
 picture.start();
 compare.start();
-inspector.start();
+// Most visits need no inspector, so the page comes sooner without it.
+tabs.whenFirstShown("inspector", () => void import("./inspector.js").then((inspector) => inspector.start()));
 i18n.onLanguage(served);
 restore();
 void connect();

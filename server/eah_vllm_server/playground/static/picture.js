@@ -41,7 +41,7 @@ export function start() {
     if (takeFirst(event.clipboardData?.files)) event.preventDefault();
   });
   for (const name of EXAMPLES) {
-    const image = make("img", { src: `playground/examples/${name}.webp`, alt: "", width: 56, height: 56 });
+    const image = make("img", { src: `playground/examples/${name}.webp`, alt: "", width: 56, height: 56, loading: "lazy" });
     byId("examples").append(make("button", { class: "example", "data-example": name, onclick: () => change({ example: name }) }, image));
   }
   onSettings(showExample);

@@ -3,6 +3,17 @@
 import { byId } from "./dom.js";
 
 const NAMES = ["compare", "inspector"];
+/** @type {Map<string, () => void>} */
+const waiting = new Map();
+
+/**
+ * Call `then` when a tab is shown for the first time.
+ * @param {string} name
+ * @param {() => void} then
+ */
+export function whenFirstShown(name, then) {
+  waiting.set(name, then);
+}
 
 /** Let the arrow keys and clicks choose a tab. */
 export function start() {
@@ -28,4 +39,6 @@ export function show(name) {
     tab.setAttribute("aria-selected", String(other === name));
     tab.tabIndex = other === name ? 0 : -1;
   }
+  waiting.get(name)?.();
+  waiting.delete(name);
 }
