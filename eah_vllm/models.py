@@ -29,6 +29,19 @@ LACKING = "vLLM has no such model. It would take "
 RELATIVE: dict[str, Any] = {"relative_threshold": 1.25}
 IMAGE, VIDEO = ("image",), ("image", "video")
 
+Grid = Literal["unknown", "square", "merged", "newlines", "lines", "tiles"]
+UNKNOWN: Grid = "unknown"
+SQUARE: Grid = "square"
+"""One square of tokens for the picture, or for the square in its middle."""
+MERGED: Grid = "merged"
+"""One grid for the whole picture, as large as `image_grid_thw` says, with patches merged into tokens."""
+WITH_NEWLINES: Grid = "newlines"
+"""A square for the whole picture, then a finer grid with a newline embedding at the end of each row."""
+LINES: Grid = "lines"
+"""One grid for the whole picture, with a text token after each row."""
+TILES: Grid = "tiles"
+"""Equal squares, one for each tile of the picture, row by row; where there are several, the last one is all of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -46,6 +59,8 @@ class Row:
     """Options that differ from the paper's before anybody has said anything; everything else overrides them."""
     note: str = ""
     """Why it is refused, published figures, known harm."""
+    grid: Grid = UNKNOWN
+    """How a picture's tokens lie over it, for the inspector."""
     mechanism: bool = True
     """Whether the model is loaded with EAH; false where no layer could ever be changed."""
 
@@ -70,6 +85,7 @@ _ROWS = (
         start={},
         note="The paper's options are for this model. Published (VHR, arXiv 2412.13949): CHAIRs 49.7 to 38.8, CHAIRi "
         "14.3 to 11.1, POPE F1 as before.",
+        grid=SQUARE,
     ),
     Row(
         "LlavaNextForConditionalGeneration",
@@ -78,15 +94,16 @@ _ROWS = (
         NEWLINES,
         note="Published (VHR, arXiv 2412.13949): CHAIRs 29.1 to 28.1, CHAIRi 8.1 to 6.6, but POPE F1 falls from 88.5 "
         "to 84.3.",
+        grid=WITH_NEWLINES,
     ),
-    Row("LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", TESTED, NEWLINES, VIDEO),
-    Row("Qwen2VLForConditionalGeneration", "Qwen2-VL", TESTED, modalities=VIDEO),
-    Row("Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", TESTED, modalities=VIDEO),
-    Row("Qwen3VLForConditionalGeneration", "Qwen3-VL", TESTED, EMBEDDED, VIDEO),
-    Row("Glm4vForConditionalGeneration", "GLM-4.1V, GLM-4.6V-Flash", TESTED, EMBEDDED, VIDEO),
-    Row("InternVLForConditionalGeneration", "InternVL3, native", TESTED, EMBEDDED, VIDEO),
-    Row("Idefics3ForConditionalGeneration", "Idefics3", TESTED, EMBEDDED),
-    Row("Mistral3ForConditionalGeneration", "Mistral Small 3.1 and later", TESTED, EMBEDDED),
+    Row("LlavaOnevisionForConditionalGeneration", "LLaVA-OneVision", TESTED, NEWLINES, VIDEO, grid=WITH_NEWLINES),
+    Row("Qwen2VLForConditionalGeneration", "Qwen2-VL", TESTED, modalities=VIDEO, grid=MERGED),
+    Row("Qwen2_5_VLForConditionalGeneration", "Qwen2.5-VL", TESTED, modalities=VIDEO, grid=MERGED),
+    Row("Qwen3VLForConditionalGeneration", "Qwen3-VL", TESTED, EMBEDDED, VIDEO, grid=MERGED),
+    Row("Glm4vForConditionalGeneration", "GLM-4.1V, GLM-4.6V-Flash", TESTED, EMBEDDED, VIDEO, grid=MERGED),
+    Row("InternVLForConditionalGeneration", "InternVL3, native", TESTED, EMBEDDED, VIDEO, grid=TILES),
+    Row("Idefics3ForConditionalGeneration", "Idefics3", TESTED, EMBEDDED, grid=TILES),
+    Row("Mistral3ForConditionalGeneration", "Mistral Small 3.1 and later", TESTED, EMBEDDED, grid=LINES),
     Row(
         "Cohere2VisionForConditionalGeneration",
         "Command A Vision",
@@ -94,6 +111,7 @@ _ROWS = (
         EMBEDDED,
         start=RELATIVE | {"layer": 3},
         note="Three of four layers have a sliding window and decline; layer 3 is the first without.",
+        grid=TILES,
     ),
     Row(
         "Blip2ForConditionalGeneration",
@@ -103,7 +121,7 @@ _ROWS = (
         "for InstructBLIP, which has the same Q-Former: none.",
     ),
     Row("LlavaNextVideoForConditionalGeneration", "LLaVA-NeXT-Video", UNTESTED, ALL, VIDEO),
-    Row("Qwen3VLMoeForConditionalGeneration", "Qwen3-VL, mixture of experts", UNTESTED, EMBEDDED),
+    Row("Qwen3VLMoeForConditionalGeneration", "Qwen3-VL, mixture of experts", UNTESTED, EMBEDDED, grid=MERGED),
     Row(
         "Qwen3_5ForConditionalGeneration",
         "Qwen3.5",
@@ -112,6 +130,7 @@ _ROWS = (
         VIDEO,
         start=RELATIVE | {"layer": 3},
         note=HYBRID,
+        grid=MERGED,
     ),
     Row(
         "MiniCPMV4_6ForConditionalGeneration",
@@ -129,8 +148,9 @@ _ROWS = (
         EMBEDDED,
         start=RELATIVE | {"layer": 3},
         note=HYBRID,
+        grid=MERGED,
     ),
-    Row("Glm4vMoeForConditionalGeneration", "GLM-4.5V, GLM-4.6V", UNTESTED, EMBEDDED),
+    Row("Glm4vMoeForConditionalGeneration", "GLM-4.5V, GLM-4.6V", UNTESTED, EMBEDDED, grid=MERGED),
     Row("InternVLChatModel", "InternVL, original layout", UNTESTED, EMBEDDED, note="Needs `--trust-remote-code`."),
     Row(
         "SmolVLMForConditionalGeneration",
@@ -138,6 +158,7 @@ _ROWS = (
         UNTESTED,
         EMBEDDED,
         note="Its processor needs the package num2words, which the test environment has not; the model is Idefics3's.",
+        grid=TILES,
     ),
     Row("PixtralForConditionalGeneration", "Pixtral, Mistral's own layout", UNTESTED, EMBEDDED),
     Row(

@@ -19,6 +19,8 @@ Options = TypeVar("Options", bound="MethodOptions")
 
 HeadRule = Literal["auto", "sparsest", "random"]
 PresetName = Literal["paper", "released_code"]
+MOST_THRESHOLDS = 64
+"""Most thresholds of one inspection: every layer counts at each of them, in a step that others wait for."""
 
 
 def _refuse_bool(value: object) -> object:
@@ -96,6 +98,44 @@ class EAHOptions(MethodOptions):
             rest.pop("relative_threshold", None)
         if "head" in said:
             rest.pop("seed", None)  # the base's seed belongs to the base's head
+        return type(self)(**{**rest, **said})
+
+
+class InspectOptions(MethodOptions):
+    """Options of the inspector, which reads every layer; `layer` and `head` name the one map that is returned whole."""
+
+    BLAMED: ClassVar[str] = "thresholds"
+
+    layer: Annotated[LayerIdx | None, BeforeValidator(_refuse_bool)] = Field(
+        None, description="with `head`: whose mean attention received by each image token is returned, 0-based"
+    )
+    head: Annotated[int | None, BeforeValidator(_refuse_bool)] = Field(
+        None, ge=0, description="with `layer`: whose mean attention received by each image token is returned, 0-based"
+    )
+    thresholds: Annotated[list[Annotated[float, Field(gt=0, lt=1)]] | None, BeforeValidator(_refuse_bool)] = Field(
+        None, description="vision-sink thresholds: mean attention received per later row, unitless"
+    )
+    relative_thresholds: Annotated[list[Annotated[float, Field(gt=0)]] | None, BeforeValidator(_refuse_bool)] = Field(
+        None, description="thresholds as multiples of 1/S for a prompt of S tokens; they follow `thresholds`"
+    )
+
+    @model_validator(mode="after")
+    def _few_thresholds(self) -> "InspectOptions":
+        found = len(self.thresholds or ()) + len(self.relative_thresholds or ())
+        if found > MOST_THRESHOLDS:
+            raise ValueError(f"at most {MOST_THRESHOLDS} thresholds of both kinds together, {found} were sent")
+        return self
+
+    @property
+    def names_thresholds(self) -> bool:
+        """Whether there is a threshold of either kind."""
+        return bool(self.thresholds or self.relative_thresholds)
+
+    def over(self, base: Self) -> Self:
+        """Return these options, with those of `base` for whatever is not set here; thresholds go together."""
+        thresholds = {"thresholds", "relative_thresholds"}
+        said = self.model_dump(exclude_none=True, exclude=None if self.names_thresholds else thresholds)
+        rest = base.model_dump(exclude_none=True, exclude=thresholds if self.names_thresholds else None)
         return type(self)(**{**rest, **said})
 
 

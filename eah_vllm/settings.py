@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eah_vllm.options import EAHOptions, HeadRule, MethodOptions, OptionError, PresetName
+from eah_vllm.options import EAHOptions, HeadRule, InspectOptions, MethodOptions, OptionError, PresetName
 
 RELEASED_CODE_DIVISOR = 647
 """The released code divides column c by 647 - c: correct for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
@@ -114,4 +114,48 @@ def resolve(options: EAHOptions, defaults: EAHOptions, shape: ModelShape, prefix
         full.min_density,
         full.seed or 0,
         **(RELEASED_CODE if full.preset == "released_code" else {}),
+    )
+
+
+@dataclass(frozen=True)
+class InspectSettings(MethodSettings):
+    """Settings of the inspector; no KV cache depends on them."""
+
+    VERSION: ClassVar[str] = "1"
+
+    num_heads: int
+    """Query heads of a layer, over all ranks."""
+    thresholds: tuple[float, ...]
+    relative_thresholds: tuple[float, ...]
+    map_of: tuple[int, int] | None
+    """Layer and head whose map is reported; None for none."""
+
+    def sink_thresholds(self, prompt_length: int) -> list[float]:
+        """Return the absolute thresholds for a prompt of `prompt_length` tokens, in the order of the report."""
+        return [*self.thresholds, *(value / prompt_length for value in self.relative_thresholds)]
+
+
+def resolve_inspection(
+    said: InspectOptions, defaults: InspectOptions, shape: ModelShape, prefix: str = "inspect."
+) -> InspectSettings:
+    """Fill thresholds from the defaults, or the paper's, and check layer and head against the model.
+
+    Raises:
+        OptionError: the model does not have the layer or the head, or one of them stands alone.
+    """
+    full = said.over(defaults)
+    if not full.names_thresholds:
+        full = full.over(InspectOptions(thresholds=[PRESETS["paper"].threshold or 0.0]))
+    for name, count, number in (("layer", shape.num_layers, said.layer), ("head", shape.num_heads, said.head)):
+        if number is not None and number >= count:
+            raise OptionError(prefix + name, f"this model has {name}s 0..{count - 1}, got {number}")
+    if (said.layer is None) != (said.head is None):
+        missing, there = ("layer", "head") if said.layer is None else ("head", "layer")
+        raise OptionError(prefix + missing, f"must stand beside {there}: a map is that of one head of one layer")
+    return InspectSettings(
+        tuple(range(shape.num_layers)),
+        shape.num_heads,
+        tuple(full.thresholds or ()),
+        tuple(full.relative_thresholds or ()),
+        None if said.layer is None or said.head is None else (said.layer, said.head),
     )

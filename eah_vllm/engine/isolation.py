@@ -1,4 +1,4 @@
-"""Decides which requests a method changes, and keeps their KV cache apart from that of all others."""
+"""Decides on which requests a method acts, and keeps the KV cache of those that it changes apart from all others."""
 
 import copy
 import hashlib
@@ -10,7 +10,7 @@ from vllm import SamplingParams
 from vllm.multimodal.inputs import MultiModalFeatureSpec
 from vllm.v1.request import Request
 
-from eah_vllm.method.registry import asked_for
+from eah_vllm.method.registry import METHODS, asked_for
 from eah_vllm.options import MethodOptions
 from eah_vllm.order import ORDER_FIELD, Order, order_of
 from eah_vllm.report import PROMPT_SPLIT
@@ -37,8 +37,8 @@ def give_order(
     return order
 
 
-def is_changed(request: Request) -> bool:
-    """Whether a method will change a request: it has an order, an image, and no reason against it.
+def is_acted_on(request: Request) -> bool:
+    """Whether a method will change or read a request: it has an order, an image, and no reason against it.
 
     Without an image it is a plain request, and its report says so.
     """
@@ -53,8 +53,12 @@ def isolate(request: Request, order: Order, records: PrefixRecords | None) -> No
     KV of the layers after a method's layer depends on the settings, so blocks may be shared only between requests of
     equal settings. A method needs every row of the prompt, so nothing is read at all unless `records` names the
     blocks that were written with one choice of heads. Plain requests keep vLLM's hashes and share with all other plain
-    traffic.
+    traffic. So does a method that only reads: it writes what a plain request writes.
     """
+    if not METHODS[order.method].changes_kv:
+        request.skip_reading_prefix_cache = True
+        _write(request, order).skip_reading_prefix_cache = True
+        return
     fingerprint, record = order.settings.fingerprint(), None
     if records is not None and order.method == "eah":
         record = records.record_of(_prefix_key(request, order, fingerprint))
@@ -72,7 +76,7 @@ def answer_plainly(request: Request, order: Order) -> None:
 
 
 def make_plain(request: Request) -> None:
-    """Answer a request plainly that was isolated before; no other request shares the blocks that it writes now."""
+    """Answer a request plainly that was to be whole; no other request shares the blocks that it writes now."""
     assert request.sampling_params is not None
     order = order_of(request.sampling_params.extra_args)
     assert order is not None

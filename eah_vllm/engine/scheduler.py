@@ -9,7 +9,7 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 from eah_vllm.engine.config import all_defaults, engine_settings, max_whole_prompt, model_shape
-from eah_vllm.engine.isolation import answer_plainly, give_order, is_changed, isolate
+from eah_vllm.engine.isolation import answer_plainly, give_order, is_acted_on, isolate
 from eah_vllm.engine.whole_prompts import WholePromptsMixin
 from eah_vllm.models import row_of
 from eah_vllm.reuse.prefix_records import PrefixRecords
@@ -41,7 +41,7 @@ class EAHSchedulerMixin(WholePromptsMixin):
     def add_request(self, request: Request) -> Any:
         """Decide whether the method that a request asks for can change it, isolate it if so, then queue it."""
         order = give_order(request, self.eah_defaults, self.eah_shape, self.eah_modalities)
-        if order is not None and is_changed(request):
+        if order is not None and is_acted_on(request):
             if self.fits_into_a_step(request):
                 isolate(request, order, self.eah_records)
             else:

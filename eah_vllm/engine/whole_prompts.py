@@ -8,7 +8,7 @@ from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 from vllm.v1.request import Request, RequestStatus
 
 from eah_vllm.engine.config import drafting_slots, max_whole_prompt
-from eah_vllm.engine.isolation import is_changed, make_plain
+from eah_vllm.engine.isolation import is_acted_on, make_plain
 
 
 class WholePromptsMixin:
@@ -51,7 +51,7 @@ class WholePromptsMixin:
         if (
             num_computed_tokens < request.num_prompt_tokens
             and request.status != RequestStatus.RUNNING
-            and is_changed(request)
+            and is_acted_on(request)
         ):
             num_new_tokens = self._all_or_none(request, num_computed_tokens, num_new_tokens, encoder_compute_budget)
             if num_new_tokens == 0 and not self.running:
@@ -84,7 +84,7 @@ class WholePromptsMixin:
         taken = 0
         for request in self.running:
             wanted = request.num_tokens_with_spec + request.num_output_placeholders - request.num_computed_tokens
-            taken += (wanted if is_changed(request) else min(wanted, most)) + self.num_spec_tokens
+            taken += (wanted if is_acted_on(request) else min(wanted, most)) + self.num_spec_tokens
         slots = (len(self.running) + 1) * drafting_slots(self.vllm_config)
         return min(self.max_num_scheduled_tokens - taken, config.max_num_batched_tokens - taken - slots)
 

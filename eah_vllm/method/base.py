@@ -112,7 +112,7 @@ LayerReport = Mapping[str, Any]
 
 
 class Method(ABC):
-    """A training-free method that changes prompt rows in some decoder layers, switched on for each request.
+    """A training-free method that changes or reads prompt rows in some decoder layers, switched on for each request.
 
     Isolation in the KV cache, whole prompts, the plan of a step, reports, metrics, HTTP fields and names follow from
     it. Requests that ask for it and have an image are computed in one step each.
@@ -122,6 +122,11 @@ class Method(ABC):
     """HTTP field, alias suffix and prefix of the flat options: lower-case letters and digits."""
     Options: ClassVar[type[MethodOptions]]
     """What a caller may say of it."""
+    changes_kv: ClassVar[bool] = True
+    """Whether KV of later layers depends on it. If not, it only reads: it needs no cache of its own, and reads the
+    layers that it can where others cannot be changed."""
+    has_field: ClassVar[bool] = True
+    """Whether an HTTP field and an alias of its name switch it on; a method without them has a route of its own."""
 
     @abstractmethod
     def resolve(
@@ -141,7 +146,7 @@ class Method(ABC):
 
     @abstractmethod
     def on_prompts(self, at: LayerStep, prompts: Parts[Prompt]) -> Tensor | None:
-        """Change the rows of some prompts in one layer, without waiting for the device.
+        """Change, or only read, the rows of some prompts in one layer, without waiting for the device.
 
         It calls `at.ordinary` before it writes to `at.output`, and leaves all other rows alone.
 

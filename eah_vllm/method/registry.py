@@ -7,10 +7,11 @@ from typing import Any
 
 from eah_vllm.method.base import Method
 from eah_vllm.method.eah import EAH
+from eah_vllm.method.inspect import Inspect
 from eah_vllm.options import MethodOptions, OptionError
 from eah_vllm.wire import from_extra_args, is_of
 
-METHODS: dict[str, Method] = {"eah": EAH()}
+METHODS: dict[str, Method] = {"eah": EAH(), "inspect": Inspect()}
 """Every method. Another package adds its own with `register`, from a `vllm.general_plugins` entry point."""
 
 
@@ -34,6 +35,11 @@ def register(method: Method) -> None:
     known = METHODS.setdefault(method.name, method)
     if type(known) is not type(method):
         raise ValueError(f"{method.name!r} is the name of two methods: {type(known)!r} and {type(method)!r}")
+
+
+def with_field() -> dict[str, Method]:
+    """Return the methods that a field and an alias of their name switch on; the others have routes of their own."""
+    return {name: method for name, method in METHODS.items() if method.has_field}
 
 
 def method_of(field: str) -> str:

@@ -64,6 +64,10 @@ class Intervention:
         state.modality = ", ".join(kinds) if kinds not in ([], ["image"]) else None
         state.counted_elsewhere = order.settings.layers[0] not in self.local_layers
         refused = [layer for layer in order.settings.layers if layer in self.unsupported_layers]
+        if not self.methods[order.method].changes_kv:
+            mine = self.local_layers.intersection(order.settings.layers)
+            state.left_out = {layer: self.unsupported_layers[layer] for layer in refused if layer in mine}
+            refused = refused if len(state.left_out) == len(mine) else []
         if spans and refused:
             state.reason = UNSUPPORTED_ATTENTION
             state.detail = f"layer {refused[0]}: {self.unsupported_layers[refused[0]]}"
@@ -125,7 +129,7 @@ class Intervention:
 
     def _write_trace(self, trace: Trace, part: RequestPart, outcome: LayerOutcome) -> None:
         done, reason = part.state.explain(outcome)
-        if reason is None:
+        if reason is None and self.methods[part.state.order.method].changes_kv:
             trace.write(
                 {
                     "request": part.state.req_id,

@@ -1,6 +1,6 @@
 """What a worker remembers about a request between steps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -56,6 +56,8 @@ class RequestState:
     modality: str | None = None
     """Modalities of its image tokens, where these are not pictures alone."""
     outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    """Layers of this stage that a method which only reads leaves out, and why."""
     counted_elsewhere: bool = False
     """Whether another pipeline stage, which has the request's first layer, counts it; here only heads are counted."""
     counted: bool = False
@@ -88,11 +90,12 @@ class RequestState:
 
     def report(self) -> Report:
         """Report what was done so far; wait for the device if necessary."""
+        left_out = tuple({"layer": layer, "reason": why} for layer, why in self.left_out.items())
         if not self.outcomes:
-            return Report(False, self.reason or report.NOT_RUN, detail=self.detail, modality=self.modality)
+            return Report(False, self.reason or report.NOT_RUN, left_out, self.detail, self.modality)
         read = [self.explain(self.outcomes[layer]) for layer in sorted(self.outcomes)]
         failed = [reason for _, reason in read if reason is not None]
-        layers = tuple(layer for layer, _ in read)
+        layers = tuple(sorted((*(layer for layer, _ in read), *left_out), key=lambda layer: int(layer["layer"])))
         return Report(len(failed) < len(read), failed[0] if failed else None, layers, modality=self.modality)
 
     def explain(self, outcome: LayerOutcome) -> tuple[LayerReport, str | None]:

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 import vllm
 
-from eah_vllm.method.registry import METHODS
+from eah_vllm.method.registry import METHODS, with_field
+from eah_vllm.options import MOST_THRESHOLDS
 from eah_vllm.settings import EAHSettings
 from eah_vllm.version import __version__
 from eah_vllm_server.state import EAHState
@@ -20,7 +21,7 @@ def capabilities(state: EAHState) -> dict[str, Any]:
     methods = {
         name: {"options": method.Options.model_json_schema()["properties"]}
         | dict(method.describe(model.defaults[name], shape))
-        for name, method in METHODS.items()
+        for name, method in with_field().items()
     }
     return {
         "object": "eah.capabilities",
@@ -43,6 +44,20 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         },
         "runner": state.runner,
         "verify": _checks(state),
+        "inspect": _inspector(state),
+    }
+
+
+def _inspector(state: EAHState) -> dict[str, Any]:
+    """Describe the inspector, which a route of its own answers."""
+    method, shape = METHODS["inspect"], state.model.shape
+    options = method.Options.model_json_schema()["properties"]
+    said = method.describe(state.model.defaults["inspect"], shape)
+    limits = said["limits"] | {"thresholds": MOST_THRESHOLDS}
+    return {
+        "route": "/v1/eah/inspect",
+        "limits": limits,
+        "options": {n: o for n, o in options.items() if n != "report"},
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eah_vllm.method.registry import METHODS, Asked, asked_for, only_one
+from eah_vllm.method.registry import METHODS, Asked, asked_for, only_one, with_field
 from eah_vllm.options import MethodOptions, OptionError
 from eah_vllm.settings import ModelShape
 from eah_vllm.wire import is_of, to_extra_args
@@ -67,12 +67,14 @@ def to_engine_request(request: EAHRequest, alias: str | None, model: ServedModel
 
 def _asked(request: EAHRequest, xargs: Mapping[str, Any], alias: str | None) -> Asked | None:
     """Return the method that a request asks for by a field, in flat form or by an alias; None for a plain request."""
-    fields = {name: said for name in METHODS if (said := getattr(request, name, None)) is not None}
+    fields = {name: said for name in with_field() if (said := getattr(request, name, None)) is not None}
     for name in fields:
         flat = [key for key in xargs if is_of(name, key)]
         if flat:
             raise OptionError("vllm_xargs", f"holds {flat[0]} beside the field `{name}`; send one of them")
     wired = asked_for(xargs)
+    if wired is not None and not wired.method.has_field:
+        raise OptionError("vllm_xargs", f"holds {wired.method.name}, which this route does not answer; it has its own")
     found = [] if wired is None else [wired]
     for name, said in fields.items():
         options = said if isinstance(said, MethodOptions) else METHODS[name].Options()

@@ -6,7 +6,7 @@ answered without it and without a word about it. Every route of ours refuses it 
 
 from typing import Any
 
-from eah_vllm.method.registry import METHODS, method_of
+from eah_vllm.method.registry import method_of, with_field
 from eah_vllm.options import OptionError, shown
 from eah_vllm.wire import is_of
 from eah_vllm_server.refusal import refusal, verify_refusal
@@ -43,7 +43,7 @@ def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
         above, inside = unseen.pop()
         for name, value in inside.items():
             path = (*above, name)
-            if not above and (name in METHODS or name == VERIFY):
+            if not above and (name in with_field() or name == VERIFY):
                 continue  # this name is in its place; whoever reads it checks it
             in_xargs = above == (XARGS,)  # EAH's options may be here, and whoever reads them checks them
             if _is_check(name) or (_is_methods(name) and not in_xargs) or (name == XARGS and EXTRA_BODY in above):
@@ -55,7 +55,7 @@ def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _is_methods(name: str) -> bool:
     lowered = name.lower()
-    return any(is_of(method, lowered) for method in METHODS)
+    return any(is_of(method, lowered) for method in with_field())
 
 
 def _is_check(name: str) -> bool:

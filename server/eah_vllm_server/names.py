@@ -8,19 +8,19 @@ from fastapi.responses import JSONResponse, Response
 from vllm.entrypoints.openai.models.serving import OpenAIServingModels
 from vllm.entrypoints.serve.engine.protocol import ModelCard
 
-from eah_vllm.method.registry import METHODS
+from eah_vllm.method.registry import with_field
 from eah_vllm.options import shown
 from eah_vllm_server.reply import with_body
 
 CHECK = "verify"
-MODES = {name: name.upper() for name in METHODS} | {CHECK: "verify"}
+MODES = {name: name.upper() for name in with_field()} | {CHECK: "verify"}
 """What an alias can switch on, by its word in the alias: how a message calls it."""
 SEPARATOR, JOINT = ":", "+"
 
 
 def suffixes() -> list[tuple[str, ...]]:
     """Return the sets of modes that an alias can switch on, smaller ones first, each in the order of `MODES`."""
-    return [*((mode,) for mode in MODES), *((method, CHECK) for method in METHODS)]
+    return [*((mode,) for mode in MODES), *((method, CHECK) for method in with_field())]
 
 
 def alias(name: str, modes: Iterable[str]) -> str:

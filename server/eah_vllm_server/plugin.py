@@ -35,10 +35,12 @@ class EAHEndpointPlugin:
         from eah_vllm_server.hardening.limits import read_limits
         from eah_vllm_server.hardening.media.connector import keep_media
         from eah_vllm_server.hardening.protect import protect
+        from eah_vllm_server.inspect import route as inspector
         from eah_vllm_server.playground import routes as playground
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
+        app.include_router(inspector.router)
         args: Namespace = app.state.args
         open_paths: frozenset[str] = frozenset()
         if playground.is_served(args.additional_config):

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from vllm.entrypoints.anthropic.api_router import create_messages
 from vllm.entrypoints.openai.chat_completion.api_router import create_chat_completion
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.api_router import create_completion
 from vllm.entrypoints.openai.responses.api_router import create_responses, retrieve_responses
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
@@ -52,7 +53,7 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
         asked = [to_engine_request(one, alias, state.model) for one in requests]
     except OptionError as error:
         raise refusal(error) from error
-    serving = [partial(_serve_applied, *both, raw_request, core_route) for both in zip(asked, requests, strict=True)]
+    serving = [partial(serve_applied, *both, raw_request, core_route) for both in zip(asked, requests, strict=True)]
     if check is None:
         response = await serving[0]()
     else:
@@ -62,9 +63,10 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
     return None if response is None else state.model.names.explain(response, model)
 
 
-async def _serve_applied(
-    asked: Applied | None, request: EAHRequest, raw_request: Request, core_route: CoreRoute
+async def serve_applied(
+    asked: Applied | None, request: EAHRequest | ChatCompletionRequest, raw_request: Request, core_route: CoreRoute
 ) -> Response | None:
+    """Let vLLM answer a request whose options the engine reads, and add the report that was asked for."""
     if asked is None:
         return await core_route(request, raw_request)
     state: EAHState = raw_request.app.state.eah

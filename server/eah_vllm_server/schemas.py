@@ -9,7 +9,7 @@ from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
-from eah_vllm.method.registry import METHODS
+from eah_vllm.method.registry import METHODS, with_field
 from eah_vllm.options import EAHOptions, MethodOptions, OptionError, parse_options, shown
 from eah_vllm_server.hardening.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media_uuids import bind_uuids
@@ -131,7 +131,7 @@ class EAHMessagesRequest(AnthropicMessagesRequest):
 def _with_other_methods(schema: type[BaseModel]) -> type[BaseModel]:
     """Return the schema with a field for each method that another package has registered."""
     others: dict[str, Any] = {}
-    for name, method in METHODS.items():
+    for name, method in with_field().items():
         if name in schema.model_fields:
             continue
         if schema is EAHCompletionRequest:

@@ -1,6 +1,7 @@
 """Checks messages from HTTP clients before vLLM's renderer, which serves every route, turns them into prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from vllm.exceptions import VLLMValidationError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 
 TRUNCATE = "truncate_prompt_tokens"
+ON_PROMPT: ContextVar[Callable[[Any], None] | None] = ContextVar("eah_on_prompt", default=None)
+"""Called with each prompt of the request under way before the engine gets it; what it raises refuses the request."""
 
 
 class CheckedRenderer:
@@ -51,7 +54,7 @@ class CheckedRenderer:
         if (kept := KEPT.get()) is not None:
             kept.note(conversations, chat_params, kwargs.get("prompt_extras"))
         try:
-            return await self._renderer.render_chat_async(conversations, chat_params, tok_params, **kwargs)
+            rendered = await self._renderer.render_chat_async(conversations, chat_params, tok_params, **kwargs)
         except AssertionError as error:
             # vLLM first cuts the text of a prompt and then asserts that the place of each picture is still in it.
             length = tok_params.truncate_prompt_tokens if tok_params is not None else None
@@ -61,6 +64,10 @@ class CheckedRenderer:
             raise VLLMValidationError(
                 f"{asked} would cut a picture off; leave it out, or shorten the text", parameter=TRUNCATE
             ) from error
+        if (look := ON_PROMPT.get()) is not None:
+            for prompt in rendered[1]:
+                look(prompt)
+        return rendered
 
 
 def check_messages_of_all_routes(online_renderer: "OnlineRenderer", *, parts: bool, embeddings: bool) -> None:

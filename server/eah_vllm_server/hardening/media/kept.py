@@ -47,6 +47,13 @@ class Kept:
         self.pictures = [picture for message in messages for picture in _pictures(message)]
         self.chat_params, self.prompt_extras = chat_params, prompt_extras
 
+    def sizes(self) -> list[tuple[int, int] | None]:
+        """Return width and height of each of `pictures`, in pixels; None for one that was read from no URL."""
+        read = {url: task.result() for (_, url), task in self._media.items() if task.done() and not task.exception()}
+        places = [picture.get("image_url") for picture in self.pictures]
+        urls = [place.get("url") if isinstance(place, Mapping) else place for place in places]
+        return [getattr(read.get(str(url)), "size", None) for url in urls]
+
     async def load(self, kind: str, url: str, read: Callable[[], Awaitable[Any]]) -> Any:
         """Return what `read` returned for this URL the first time.
 
