@@ -24,7 +24,7 @@ compare.start();
 // Most visits need no inspector, so the page comes sooner without it.
 tabs.whenFirstShown("inspector", () => void import("./inspector.js").then((inspector) => inspector.start()));
 i18n.onLanguage(served);
-restore();
+const badLink = restore();
 void connect();
 
 /** Ask the server what it has, and for the key where it wants one. */
@@ -38,7 +38,9 @@ async function connect() {
   }
   byId("key").hidden = true;
   const unknown = settings.sides.map((side) => side.mode).filter((mode) => !modes().includes(mode));
-  say(byId("notice"), unknown.length ? t("unknown_method", { method: unknown.join(t("comma")) }) : "");
+  const problems = unknown.length ? [t("unknown_method", { method: unknown.join(t("comma")) })] : [];
+  if (badLink) problems.push(t("bad_link", { message: badLink }));
+  say(byId("notice"), problems.join(" "));
   askForm.listModels();
   compare.ready();
   served();
@@ -52,12 +54,16 @@ function served() {
   byId("served").textContent = facts.reason ? `${said} ${t("unsupported", { reason: facts.reason })}` : said;
 }
 
-/** Take the settings of a share link, if the address holds one. */
+/**
+ * Take the settings of a share link, if the address holds one.
+ * @returns {string} what is wrong with the link; empty where nothing is
+ */
 function restore() {
   try {
     const said = read(location.hash);
     if (said) change(said);
+    return "";
   } catch (error) {
-    say(byId("notice"), t("bad_link", { message: String(error) }));
+    return String(error);
   }
 }
