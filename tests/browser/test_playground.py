@@ -89,8 +89,8 @@ def test_a_setting_changes_what_is_done_and_the_servers_errors_are_its_own_words
 def test_an_answer_can_be_checked(page: Page, server: Server) -> None:
     open_page(page, server)
     pick_example(page)
-    page.get_by_label("Answer A").select_option("verify")
-    page.get_by_label("Answer B").select_option("verify")
+    page.get_by_role("combobox", name="Answer A").select_option("verify")
+    page.get_by_role("combobox", name="Answer B").select_option("verify")
     page.locator('[data-side="1"] summary').click()
     page.locator('[data-side="1"]').get_by_label("action", exact=True).select_option("rewrite")
     shown = ask(page)
@@ -133,8 +133,8 @@ def test_stop_leaves_what_has_come(page: Page, server: Server) -> None:
 def test_a_link_restores_the_settings_and_holds_no_key(page: Page, server: Server) -> None:
     open_page(page, server)
     pick_example(page, 2)
-    page.get_by_label("Prompt").fill('Is there a "boat" & 船?')
-    page.get_by_label("Answer A").select_option("eah+verify")
+    page.get_by_role("textbox", name="Prompt", exact=True).fill('Is there a "boat" & 船?')
+    page.get_by_role("combobox", name="Answer A").select_option("eah+verify")
     page.locator('[data-side="1"] summary').click()
     page.locator('[data-side="1"]').get_by_label("min_density").fill("0.25")
     sample(page, max_tokens="5")
@@ -143,8 +143,8 @@ def test_a_link_restores_the_settings_and_holds_no_key(page: Page, server: Serve
     assert API_KEY not in link
     page.goto("about:blank")
     open_page(page, server, link.removeprefix(f"{server.url}/playground"))
-    expect(page.get_by_label("Prompt")).to_have_value('Is there a "boat" & 船?')
-    expect(page.get_by_label("Answer A")).to_have_value("eah+verify")
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value('Is there a "boat" & 船?')
+    expect(page.get_by_role("combobox", name="Answer A")).to_have_value("eah+verify")
     expect(page.locator('[data-side="1"] summary')).to_have_text("Options: min_density 0.25")
     expect(page.locator("#picture-said")).to_contain_text("scene-91.png")
     expect(page.get_by_role("button", name="Example picture 2")).to_have_attribute("aria-pressed", "true")
@@ -155,7 +155,7 @@ def test_a_link_restores_the_settings_and_holds_no_key(page: Page, server: Serve
 @pytest.mark.parametrize("tail", ["#s=%7B", "#s=null", "#s=%7B%22prompt%22%3A3%7D", "#s=%"])
 def test_a_broken_link_is_said_to_be_one(page: Page, server: Server, tail: str) -> None:
     page.goto(f"{server.url}/playground{tail}")
-    expect(page.get_by_label("Prompt")).to_have_value(PROMPT)
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value(PROMPT)
     enter(page, API_KEY)
     expect(page.locator("#notice")).to_contain_text("The link's settings could not be read")
 
@@ -164,7 +164,9 @@ def test_the_snippets_ask_for_the_same(page: Page, server: Server, tmp_path: Pat
     (tmp_path / PICTURE.name).write_bytes(PICTURE.read_bytes())
     open_page(page, server)
     pick_example(page)
-    page.get_by_label("Prompt").fill("""What's "this"? \\n $HOME `touch made` $(touch made)\nEOF\n'"'""")
+    page.get_by_role("textbox", name="Prompt", exact=True).fill(
+        """What's "this"? \\n $HOME `touch made` $(touch made)\nEOF\n'"'"""
+    )
     shown = ask(page)
     environment = os.environ | {"API_KEY": API_KEY}
     for at, expected in enumerate(shown):

@@ -43,7 +43,7 @@ export function start() {
         make("div", { id: "grid", class: "scroll" }),
         make("figure", {},
           make("div", { class: "overlay" }, make("img", { id: "inspected-picture", alt: "" }), make("canvas", { id: "heat", role: "img" })),
-          make("figcaption", { id: "cell-said", role: "status" }),
+          make("figcaption", {}, make("p", { id: "cell-said", role: "status" })),
           make("button", { id: "use-head", class: "small", hidden: true, onclick: () => state.cell && use(state.cell) }),
         ),
       ),

@@ -99,7 +99,7 @@ export class AnswerPanel {
   }
 
   renderAnswer() {
-    this.text.setAttribute("aria-label", this.name);
+    this.text.setAttribute("aria-label", t("text_of", { name: this.name }));
     if (this.answer?.text) this.text.replaceChildren(...marked(this.answer.text.trimStart(), this.only));
     else this.text.replaceChildren(make("span", { class: "quiet" }, t(this.running ? "waiting" : "nothing_yet")));
     const said = this.error && !isStop(this.error) ? errorText(this.error) : "";

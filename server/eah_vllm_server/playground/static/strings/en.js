@@ -35,6 +35,7 @@ export default {
   both_at_once: "Both answers are asked for at once and share the machine, so their times are longer than those of one alone.",
   answer_a: "Answer A",
   answer_b: "Answer B",
+  text_of: "What {name} says",
   off: "off",
   verify: "verify",
   options: "Options",

@@ -35,6 +35,7 @@ export default {
   both_at_once: "两个回答同时请求、共用一台机器，因此时间比单独请求一个时更长。",
   answer_a: "回答 A",
   answer_b: "回答 B",
+  text_of: "{name} 的文字",
   off: "关闭",
   verify: "verify（核对）",
   options: "选项",
