@@ -16,11 +16,15 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.visit import WITHOUT_END, answers, ask, copied, enter, open_page, pick_example, sample
+from tests.browser.visit import LONG, answers, ask, copied, enter, open_page, pick_example, sample
 from tools import ROOT
 from tools.serving import API_KEY, Server, image_message
 
 PICTURE = ROOT / "docs" / "images" / "scene-60.png"
+# A link by which a value that the page shows nowhere would be sent.
+UNSEEN = "#s=" + json.dumps(
+    {"prompt": "", "model": "", "example": "", "sampling": {"top_k": 1}, "sides": [{"mode": "off", "options": {}}] * 2}
+)
 PROMPT = "Please describe this image in detail."
 GREEDY = {"model": "scenes", "temperature": 0, "max_tokens": 256}
 
@@ -117,7 +121,7 @@ def test_a_wrong_key_is_asked_for_again(page: Page, server: Server) -> None:
 def test_stop_leaves_what_has_come(page: Page, server: Server) -> None:
     open_page(page, server)
     pick_example(page)
-    sample(page, **WITHOUT_END)
+    sample(page, **LONG)
     run, stop = page.get_by_role("button", name="Ask for both"), page.get_by_role("button", name="Stop")
     run.focus()
     page.keyboard.press("Enter")
@@ -152,7 +156,7 @@ def test_a_link_restores_the_settings_and_holds_no_key(page: Page, server: Serve
     expect(page.locator('[data-side="0"] [data-fact="length"]')).to_have_text("5 tokens")
 
 
-@pytest.mark.parametrize("tail", ["#s=%7B", "#s=null", "#s=%7B%22prompt%22%3A3%7D", "#s=%"])
+@pytest.mark.parametrize("tail", ["#s=%7B", "#s=null", "#s=%7B%22prompt%22%3A3%7D", "#s=%", UNSEEN])
 def test_a_broken_link_is_said_to_be_one(page: Page, server: Server, tail: str) -> None:
     page.goto(f"{server.url}/playground{tail}")
     expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_have_value(PROMPT)
@@ -216,7 +220,7 @@ def test_the_server_is_restarted_in_the_middle_of_an_answer(page: Page, server: 
     open_page(page, server)
     pick_example(page)
     expected = ask(page)
-    sample(page, **WITHOUT_END)
+    sample(page, **LONG)
     page.get_by_role("button", name="Ask for both").click()
     expect(page.locator('[data-side="0"] .answer')).not_to_contain_text("Waiting")
     os.killpg(server.pid, signal.SIGKILL)
@@ -226,6 +230,6 @@ def test_the_server_is_restarted_in_the_middle_of_an_answer(page: Page, server: 
     expect(page.locator("#compare-said")).to_contain_text("Not every answer came to its end")
     page.get_by_role("button", name="Ask for both").click()
     expect(page.locator('[data-side="0"] [role="alert"]')).to_contain_text("or it is not running")
-    sample(page, temperature="0", max_tokens="256")
+    sample(page, min_tokens="", max_tokens="256")
     with Server(port=server.port):
         assert ask(page) == expected

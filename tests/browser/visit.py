@@ -8,8 +8,8 @@ from playwright.sync_api import Page, expect
 
 from tools.serving import API_KEY, Server
 
-WITHOUT_END = {"temperature": "5", "max_tokens": "300"}
-"""So hot that the model does not find its end of text: an answer of some seconds, of which the middle can be met."""
+LONG = {"min_tokens": "300", "max_tokens": "300"}
+"""An answer of some seconds, so that its middle can be met; of its own accord the model ends after one."""
 
 
 def open_page(page: Page, server: Server, tail: str = "", key: str = API_KEY) -> None:

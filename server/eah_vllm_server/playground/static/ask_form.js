@@ -6,9 +6,10 @@ import { onLanguage, t } from "./i18n.js";
 import { server } from "./server.js";
 import { onSettings, settings } from "./settings.js";
 
-const SAMPLING = [
+export const SAMPLING = [
   { name: "temperature", min: 0, step: "any" },
   { name: "max_tokens", min: 1, step: 1 },
+  { name: "min_tokens", min: 0, step: 1 },
   { name: "seed", min: 0, step: 1 },
 ];
 

@@ -1,6 +1,7 @@
 // Share links: the settings in the part of the address that no browser sends to a server. They hold no key, and of
 // pictures only the name of an example: a picture of one's own would make a link that is too long to send.
 
+import { SAMPLING } from "./ask_form.js";
 import { EXAMPLES } from "./picture.js";
 import { settings } from "./settings.js";
 
@@ -24,10 +25,15 @@ export function read(hash) {
   const { prompt, model, example, sampling, sides } = said;
   const good =
     typeof prompt === "string" && typeof model === "string" && (example === "" || EXAMPLES.includes(example)) &&
-    isObject(sampling) && Object.values(sampling).every((value) => typeof value === "number") &&
+    isObject(sampling) && Object.entries(sampling).every(isSampling) &&
     Array.isArray(sides) && sides.length === 2 && sides.every(isSide);
   if (!good) throw new Error(JSON.stringify(said).slice(0, 200));
   return { prompt, model, example, sampling, sides };
+}
+
+/** What the page has no control for would be sent unseen. @param {[string, any]} entry */
+function isSampling([name, value]) {
+  return SAMPLING.some((known) => known.name === name) && typeof value === "number";
 }
 
 /** @param {any} value */

@@ -10,7 +10,7 @@
  * @property {string} prompt
  * @property {string} model name of the served model; empty for the server's first one
  * @property {string} example name of the example picture that is shown; empty for a picture of the visitor's own
- * @property {Record<string, number>} sampling `temperature`, `max_tokens`, `seed`; what is absent is the server's
+ * @property {Record<string, number>} sampling `temperature`, `max_tokens`, `min_tokens`, `seed`; what is absent is the server's
  * @property {Side[]} sides
  */
 

@@ -51,7 +51,7 @@ export function python(bodyOf, file) {
     (file || hasKey() ? "\n" : "") + `from openai import OpenAI\n\nclient = OpenAI(base_url=${literal(base())}, api_key=${key})\n${url}` +
     `reply = client.chat.completions.create(\n${lines.replace(`"url": "${PICTURE}"`, `"url": url`)})\n` +
     "print(reply.choices[0].message.content)\n" +
-    Object.keys(extra).map((name) => `print(getattr(reply, ${literal(name)}, None))\n`).join("")
+    Object.keys(extra).filter((name) => typeof extra[name] !== "number").map((name) => `print(getattr(reply, ${literal(name)}, None))\n`).join("")
   );
 }
 

@@ -24,6 +24,7 @@ export default {
   sampling: "Sampling",
   sampling_temperature: "0 always takes the likeliest token; higher values vary more. Empty: the server's default.",
   sampling_max_tokens: "The answer ends after this many tokens at the latest.",
+  sampling_min_tokens: "The answer does not end before this many tokens.",
   sampling_seed: "With a temperature above 0, the same seed draws the same answer.",
   results: "Answers and inspector",
   views: "Views",

@@ -24,6 +24,7 @@ export default {
   sampling: "采样",
   sampling_temperature: "0 总是取最可能的词元；数值越大，变化越多。留空则用服务器的默认值。",
   sampling_max_tokens: "回答最多到这么多词元为止。",
+  sampling_min_tokens: "回答在这么多词元之前不会结束。",
   sampling_seed: "温度大于 0 时，相同的种子得到相同的回答。",
   results: "回答与检视器",
   views: "视图",
