@@ -62,12 +62,14 @@ function row(layer, heads) {
  */
 export function paint(table, result, at) {
   const layers = new Map(result.layers.map((/** @type {any} */ layer) => [layer.layer, layer]));
+  const heads = result.layers.flatMap((/** @type {any} */ layer) => layer.heads ?? []);
+  const most = Math.max(1, ...heads.map((/** @type {any} */ one) => one.sinks[at]));
   for (const cell of /** @type {NodeListOf<HTMLElement>} */ (table.querySelectorAll("td[data-head]"))) {
     const layer = /** @type {any} */ (layers.get(Number(cell.dataset.layer)));
     const head = Number(cell.dataset.head);
     const sinks = layer.heads[head].sinks[at];
     const isSource = layer.source_head[at] === head && sinks > 0;
-    cell.style.setProperty("--share", String(Math.sqrt(sinks / result.image_tokens)));
+    cell.style.setProperty("--share", String(sinks / most));
     cell.classList.toggle("source", isSource);
     cell.setAttribute("aria-label", sentence(result, { layer: layer.layer, head }, at) + (isSource ? ` ${t("is_source")}` : ""));
   }

@@ -122,7 +122,7 @@ export default {
   relative: "{value} × 1/S = {mean}",
   layer_by_head: "layer \\ head",
   grid_label: "Vision sinks by layer and head",
-  grid_legend: "Stronger colour: more image tokens are sinks. Framed: the head that EAH takes in this layer. Arrow keys move; a click or Enter uses the head in answer B.",
+  grid_legend: "Stronger colour: more sinks; the strongest is the head with most of them at this threshold. Framed: the head that EAH takes in this layer. Arrow keys move; a click or Enter uses the head in answer B.",
   cell: "Layer {layer}, head {head}: {sinks} of {image_tokens} image tokens are sinks.",
   is_source: "EAH takes this head.",
   strongest: "Most attention goes to the patch in row {row}, column {column}: {value}.",

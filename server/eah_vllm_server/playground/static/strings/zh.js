@@ -122,7 +122,7 @@ export default {
   relative: "{value} × 1/S = {mean}",
   layer_by_head: "层 \\ 头",
   grid_label: "各层各头的视觉汇聚点",
-  grid_legend: "颜色越浓，汇聚点越多。加框的是 EAH 在该层选用的头。方向键移动；单击或按 Enter 在回答 B 中使用该头。",
+  grid_legend: "颜色越浓，汇聚点越多；最浓的是在此阈值下汇聚点最多的头。加框的是 EAH 在该层选用的头。方向键移动；单击或按 Enter 在回答 B 中使用该头。",
   cell: "第 {layer} 层，头 {head}：{image_tokens} 个图像词元中有 {sinks} 个是汇聚点。",
   is_source: "EAH 选用此头。",
   strongest: "得到注意力最多的图块在第 {row} 行第 {column} 列：{value}。",
