@@ -47,6 +47,8 @@ class LayerOutcome:
     density: float
     margin: float
     sinks_per_head: tuple[int, ...]
+    received: torch.Tensor = field(compare=False, repr=False)
+    """Mean attention that each image token receives from later rows, `[heads, image tokens]`."""
 
     @property
     def applied(self) -> bool:
@@ -191,14 +193,16 @@ def _select(attention_map: torch.Tensor, layer: int, request: _Request) -> Layer
     """Steps 1 to 3 of the method on one layer's maps `[head, query, key]`."""
     num_heads, prompt_length, _ = attention_map.shape
     sinks = [0] * num_heads
+    all_received = torch.zeros(num_heads, len(request.image_columns))
     margin = float("inf")
-    for column in request.image_columns:
+    for number, column in enumerate(request.image_columns):
         if request.released_code and column in request.first_columns:
             continue  # their slice 36:611 misses the first image token, at 35
         rows = 647 - column if request.released_code else prompt_length - 1 - column
         if rows <= 0:
             continue
         received = attention_map[:, column + 1 :, column].sum(dim=1) / rows
+        all_received[:, number] = received
         margin = min(margin, float((received - request.threshold).abs().min()))
         for head in range(num_heads):
             sinks[head] += int(received[head] > request.threshold)
@@ -206,7 +210,9 @@ def _select(attention_map: torch.Tensor, layer: int, request: _Request) -> Layer
     head, applied = _source_head(sinks, layer, request)
     num_image_tokens = len(request.image_columns)
     density = sinks[head] / num_image_tokens
-    return LayerOutcome(layer, head if applied else None, sinks[head], num_image_tokens, density, margin, tuple(sinks))
+    return LayerOutcome(
+        layer, head if applied else None, sinks[head], num_image_tokens, density, margin, tuple(sinks), all_received
+    )
 
 
 def _source_head(sinks: list[int], layer: int, request: _Request) -> tuple[int, bool]:

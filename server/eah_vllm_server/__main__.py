@@ -1,4 +1,4 @@
-"""`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on; `caption`, `eval`: its clients."""
+"""`eah-vllm serve [MODEL] [any vllm serve option]`: vLLM's API server with EAH on; the other commands are clients."""
 
 import argparse
 import os
@@ -21,6 +21,7 @@ PLUGIN_GROUPS = (
 )  # fmt: skip
 USAGE = """usage: eah-vllm serve [MODEL] [any option of vllm serve]   (no MODEL: the built-in one, as --config scenes)
        eah-vllm caption PICTURES... --base-url URL --model NAME --out captions.jsonl   (caption --help: options)
+       eah-vllm inspect IMAGE --model NAME --out report.html   (what each head of each layer sees)
        eah-vllm eval TASK --base-url URL --model NAME --out DIR   (eval --help: tasks and options)
        eah-vllm sweep TASK --layers 0-4 --base-url URL --model NAME --out DIR   (find layer and threshold)
 """
@@ -148,6 +149,10 @@ def main() -> None:
         from eah_vllm.captioning.command import main as caption
 
         sys.exit(caption(sys.argv[2:]))
+    if sys.argv[1:2] == ["inspect"]:
+        from eah_vllm.inspector.command import main as inspect
+
+        sys.exit(inspect(sys.argv[2:]))
     if sys.argv[1:2] == ["eval"]:  # this is a client, which needs no vLLM
         from eah_vllm.evaluation.command import main as evaluate
         from eah_vllm_server.evaluating import remove_objects

@@ -35,7 +35,7 @@ MAX_LENGTH_PENALTY = 50
 """vLLM's beam search divides by length ** length_penalty: a million tokens to the 50th just fits into a float."""
 
 
-def _refuse_huge_numbers(fields: Any) -> Any:
+def refuse_huge_numbers(fields: Any) -> Any:
     """Refuse numbers that vLLM answers with 500.
 
     These are integers that do not fit into the 64 bits in which they travel to the engine (`top_k`), and penalties of
@@ -92,7 +92,7 @@ class EAHChatCompletionRequest(ChatCompletionRequest):
     verify: VerifyField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
-    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _refuse_huge_numbers = model_validator(mode="before")(refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
@@ -102,7 +102,7 @@ class EAHCompletionRequest(CompletionRequest):
     eah: RefusedForText = None
     verify: RefusedForText = None
 
-    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _refuse_huge_numbers = model_validator(mode="before")(refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
@@ -113,7 +113,7 @@ class EAHResponsesRequest(ResponsesRequest):
     verify: VerifyField = None
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
-    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _refuse_huge_numbers = model_validator(mode="before")(refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 
@@ -124,7 +124,7 @@ class EAHMessagesRequest(AnthropicMessagesRequest):
     verify: VerifyField = None
 
     _check_blocks = model_validator(mode="before")(check_blocks)
-    _refuse_huge_numbers = model_validator(mode="before")(_refuse_huge_numbers)
+    _refuse_huge_numbers = model_validator(mode="before")(refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 
 

@@ -156,6 +156,22 @@ CHECKS = (  # verify/, hardening/media/kept.py
     Name("vllm.exceptions", "VLLMError", "why a check failed"),
 )
 
+INSPECTOR = (  # inspect/
+    Name(CHAT + ".protocol", "ChatCompletionRequest", "the body of an inspection",
+         fields="stream n use_beam_search tool_choice vllm_xargs max_tokens max_completion_tokens min_tokens stop "
+         "logprobs top_logprobs prompt_logprobs response_format structured_outputs"),
+    Name("vllm.entrypoints.serve.engine.protocol", "ErrorResponse", "what /openapi.json says of refusals"),
+    Name("vllm.renderers.base", "BaseRenderer.get_mm_processor", "where image tokens lie", calls=""),
+    Name("vllm.multimodal.processing.processor", "BaseMultiModalProcessor", "where image tokens lie", fields="info"),
+    Name("vllm.multimodal.processing.context", "BaseProcessingInfo.get_hf_processor", "where image tokens lie",
+         calls=""),
+    Name("vllm.config", "ModelConfig", "where image tokens lie", fields="hf_config"),
+    Name("vllm.inputs.engine", "MultiModalInput", "where image tokens lie",
+         fields="prompt_token_ids mm_kwargs mm_placeholders"),
+    Name("vllm.multimodal.inputs", "PlaceholderRange", "where image tokens lie", fields="offset length is_embed"),
+    Name("vllm.multimodal.inputs", "MultiModalFieldElem", "where image tokens lie", fields="data"),
+)
+
 OPERATIONS = (  # gate.py, drain.py, __main__.py
     Name("vllm.config", "SchedulerConfig", "the queue limit", fields="max_num_queued_reqs max_num_seqs"),
     Name("vllm.config", "VllmConfig", "the queue limit", fields="scheduler_config shutdown_timeout"),
@@ -172,7 +188,7 @@ OPERATIONS = (  # gate.py, drain.py, __main__.py
 )
 # fmt: on
 
-NAMES = PLUGIN + ROUTES + COMMAND + EDGE + PARTS + CHECKS + OPERATIONS
+NAMES = PLUGIN + ROUTES + COMMAND + EDGE + PARTS + CHECKS + INSPECTOR + OPERATIONS
 
 if __name__ == "__main__":
     main(NAMES)

@@ -48,9 +48,13 @@ class Ask:
     """Frames, `[frames, height, width, 3]`, of each video."""
     uuids: list[str] | None = None
     """Names of the pictures, in place of hashes of their content."""
+    method: str = "eah"
+    """The method whose options `eah` holds."""
 
     def extra_args(self) -> dict[str, Any] | None:
-        return None if self.eah is None else {"eah": 1} | {f"eah_{name}": value for name, value in self.eah.items()}
+        if self.eah is None:
+            return None
+        return {self.method: 1} | {f"{self.method}_{name}": value for name, value in self.eah.items()}
 
 
 @dataclass(slots=True)

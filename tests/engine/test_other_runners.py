@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.checkpoints import TENSOR_PARALLEL_2, make_llava
-from tests.engine.asks import mixed_asks
+from tests.checkpoints import IMAGE_PROMPT, TENSOR_PARALLEL_2, make_llava, random_image
+from tests.engine.asks import EAH, mixed_asks
 from tests.engine.driver import ROOT, Answer, Ask, Engine
 
 V2_PYTHON = os.environ.get("EAH_V2_PYTHON", str(ROOT / ".venv-v2" / "bin" / "python"))
@@ -39,10 +39,23 @@ def second_questions() -> list[Ask]:
     return [ask for ask in asks if ask.images]
 
 
+THRESHOLDS = {"thresholds": [0.02], "relative_thresholds": [1.0, 1.5], "report": 1}
+
+
+def inspections() -> list[Ask]:
+    """Of heads that lie on either rank under tensor parallelism, with EAH and ordinary requests beside them."""
+    ways = [{"layer": 1, "head": 1}, {"layer": 2, "head": 6}, {"relative_thresholds": [2.0]}]
+    looks = [Ask(IMAGE_PROMPT, [random_image(40)], THRESHOLDS | way, 1, method="inspect") for way in ways]
+    for idx, look in enumerate(looks):
+        look.eah = (look.eah or {}) | {"tag": f"look-{idx}"}
+    return [*looks, *(Ask(IMAGE_PROMPT, [random_image(40)], eah, 1) for eah in (None, EAH))]
+
+
 @dataclass
 class Run:
     answers: list[Answer]
     reports: list[dict[str, Any]]
+    inspected: list[dict[str, Any]]
     trace: list[dict[str, Any]]
 
 
@@ -52,9 +65,12 @@ def run(engine: Engine, trace: Path) -> Run:
         answers += engine.generate(asks)
         collected = engine.collect(*(f"ask-{idx}" for idx in range(len(asks))))["reports"]
         reports += [collected[tag] for tag in sorted(collected)]
+    answers += engine.generate(inspections())
+    looked = engine.collect("look-0", "look-1", "look-2")["reports"]
+    inspected = [layer for tag in sorted(looked) for layer in looked[tag]["layers"]]
     engine.one("USER: Hello. ASSISTANT:", [], max_tokens=1)  # workers hear of finished requests with the next step
     assert engine.collect()["running"] == 0
-    return Run(answers, reports, [json.loads(line) for line in trace.read_text().splitlines()])
+    return Run(answers, reports, inspected, [json.loads(line) for line in trace.read_text().splitlines()])
 
 
 def options(trace: Path) -> dict[str, Any]:
@@ -75,6 +91,10 @@ def expected(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def assert_same(got: Run, expected: Run) -> None:
     assert got.reports == expected.reports
     assert len(got.reports) == sum(ask.eah is not None for ask in tagged() + second_questions())
+    assert len(got.inspected) == 9
+    for found, wanted in zip(got.inspected, expected.inspected, strict=True):
+        assert found.get("received", []) == pytest.approx(wanted.get("received", []), rel=1e-3, abs=1e-7)
+        assert found | {"received": None} == wanted | {"received": None}
     for one, other in zip(got.answers, expected.answers, strict=True):
         assert one.tokens == other.tokens
         assert one.first_logprobs == pytest.approx(other.first_logprobs, abs=1e-3)
@@ -104,7 +124,18 @@ def test_trace_says_what_the_reports_say(expected: Run) -> None:
 
 
 def test_second_questions_read_the_cache(expected: Run) -> None:
-    assert all(answer.cached_tokens > 0 for answer in expected.answers[len(tagged()) :])
+    seconds = expected.answers[len(tagged()) : -len(inspections())]
+    assert all(answer.cached_tokens > 0 for answer in seconds)
+
+
+def test_an_inspection_reads_every_layer(expected: Run) -> None:
+    """Its source heads lie on both ranks, or the test of tensor parallelism would prove little."""
+    layers = expected.inspected
+    assert [layer["layer"] for layer in layers] == [0, 1, 2] * 3
+    assert [layer["layer"] for layer in layers if "received" in layer] == [1, 2]
+    assert len({tuple(map(tuple, layer["sinks"])) for layer in layers[:3]}) == 3
+    sources = {head for layer in layers for head in layer["source_head"]}
+    assert {head // (TENSOR_PARALLEL_2.num_heads // 2) for head in sources if head is not None} == {0, 1}
 
 
 def test_tensor_parallel_2_equals_1(checkpoint: Path, tmp_path: Path, expected: Run) -> None:

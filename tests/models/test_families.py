@@ -10,9 +10,10 @@ from PIL import Image
 from eah_vllm.models import MODELS
 from tests.checkpoints import random_image
 from tests.engine.compare import largest_difference, report_of
-from tests.engine.driver import Answer, Ask
+from tests.engine.driver import Answer, Ask, Engine
 from tests.models.conftest import Served, Shared
 from tests.models.family import HEADS
+from tests.models.reference import Reference
 from tests.reference import ReferenceOutput
 
 ONE = "USER: {image}\nPlease describe this image in detail. ASSISTANT:"
@@ -81,6 +82,45 @@ def test_on_equals_the_reference(served: Served, name: str) -> None:
     assert_equal(served.engine.generate(asks[1:])[0], off)
 
 
+def inspected(engine: Engine, prompt: str, images: list[Image.Image], options: dict[str, Any]) -> dict[str, Any]:
+    """What the inspector says; it must not change the answer beside which it runs."""
+    asks = [Ask(prompt, images, options | {"report": 1, "tag": "look"}, 1, method="inspect"), Ask(prompt, images)]
+    look, plain = engine.generate(asks)
+    assert (look.tokens[0][0], look.first_logprobs) == (plain.tokens[0][0], plain.first_logprobs)
+    return report_of(engine, "look")
+
+
+def assert_inspected(engine: Engine, reference: Reference) -> None:
+    """Every head of every layer, in one pass, as the reference reads one layer after the other."""
+    family, relative = reference.family, 1.25
+    prompt, images = family.prompt(ONE), pictures(60, 1)
+    ways: list[dict[str, Any]] = [{"threshold": 0.02}, {"relative_threshold": relative}]
+    layers = [layer for layer in range(max(family.layers) + 1) if layer not in family.refused]
+    expected = {
+        layer: [reference.generate(prompt, images, way | {"layer": layer}, 1).report[0] for way in ways]
+        for layer in layers
+    }
+    assert all(found.margin > 1e-7 for both in expected.values() for found in both), "rounding would decide"
+    assert len({found.sinks_per_head for both in expected.values() for found in both}) > len(layers)
+    last = layers[-1]
+    options = {"thresholds": [0.02], "relative_thresholds": [relative], "layer": last, "head": HEADS - 2}
+    report = inspected(engine, prompt, images, options)
+    assert (report["applied"], report["reason"]) == (True, None)
+    found = {layer["layer"]: layer for layer in report["layers"]}
+    for layer, both in expected.items():
+        assert found[layer]["sinks"] == [list(one) for one in zip(*(way.sinks_per_head for way in both), strict=True)]
+        assert found[layer]["source_head"] == [way.head for way in both]
+        assert ("received" in found[layer]) == (layer == last)
+    for layer, why in family.refused.items():
+        assert why in found[layer]["reason"]
+    received = expected[last][0].received[HEADS - 2].tolist()
+    assert found[last]["received"] == pytest.approx(received, rel=1e-3, abs=1e-7)
+
+
+def test_an_inspection_equals_the_reference(served: Served) -> None:
+    assert_inspected(served.engine, served.reference)
+
+
 def test_a_mixed_batch_equals_the_requests_alone(served: Served) -> None:
     prompt, images, eah, on = case(served, "two images" if served.family.max_images > 1 else "image first")
     one, image, other_eah, other_on = case(served, "relative threshold")
@@ -129,6 +169,8 @@ def test_families_without_a_layer_that_can_be_changed(refused: Served, stock: Sh
             "layers": [],
             "detail": f"layer {layer}: {why}",
         }
+    found = inspected(refused.engine, ask.prompt, ask.images, {"thresholds": [0.02]})
+    assert found["layers"] == [{"layer": layer, "reason": why} for layer, why in refused.family.refused.items()]
     got = refused.engine.generate([ask])[0]
     assert (got.tokens, got.first_logprobs) == (expected.tokens, expected.first_logprobs)
     assert MODELS[refused.family.architecture].verdict == "refused"

@@ -11,7 +11,7 @@ from tests.engine.compare import report_of
 from tests.engine.driver import ROOT, Ask
 from tests.models.conftest import Shared, serve
 from tests.models.families import FAMILIES
-from tests.models.test_families import assert_equal, case
+from tests.models.test_families import assert_equal, assert_inspected, case
 
 V2_PYTHON = os.environ.get("EAH_V2_PYTHON", str(ROOT / ".venv-v2" / "bin" / "python"))
 ENVIRONMENT = {"VLLM_USE_V2_MODEL_RUNNER": "1", "TRITON_INTERPRET": "1"}
@@ -37,3 +37,5 @@ def test_v2_equals_the_reference(name: str, v2: Shared, tmp_path_factory: pytest
     assert_equal(got_off, off)
     report = report_of(served.engine, "on")
     assert report["layers"] == [on.report[0].as_report() | {"density": pytest.approx(on.report[0].density)}]
+    if name == "Qwen2.5-VL":  # one family is enough: the interpreter is slow
+        assert_inspected(served.engine, served.reference)

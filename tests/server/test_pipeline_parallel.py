@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,6 +64,22 @@ def test_answers_and_reports_equal_the_reference(server: Server, checkpoint: Pat
         if eah is not None:
             assert answer.eah["applied"] == any(layer.applied for layer in expected.report)
             assert answer.eah["layers"] == [pytest.approx(layer.as_report()) for layer in expected.report]
+
+
+def test_an_inspection_has_the_layers_of_both_stages(server: Server, checkpoint: Path) -> None:
+    thresholds = {"relative_thresholds": [1.5], "thresholds": [0.9], "layer": 3, "head": 6}
+    body = {"model": "tiny", "messages": image_message(random_image(41), QUESTION), "eah": thresholds}
+    status, answer = server.post("/v1/eah/inspect", body)
+    assert status == 200, answer
+    found = json.loads(answer)
+    assert [layer["layer"] for layer in found["layers"]] == [0, 1, 2, 3]
+    for layer in found["layers"]:
+        eah = {"layer": layer["layer"]} | RELATIVE
+        (expected,) = reference_generate(checkpoint, CHAT_PROMPT, [random_image(41)], eah, max_tokens=1).report
+        assert layer["source_head"] == [None, expected.head]
+        assert [head["sinks"] for head in layer["heads"]] == [[0, count] for count in expected.sinks_per_head]
+    (tile,) = found["map"]["images"][0]["tiles"]
+    assert tile["received"] == pytest.approx(expected.received[6].tolist(), rel=1e-3, abs=1e-7)
 
 
 def test_a_request_is_counted_once(server: Server) -> None:

@@ -13,6 +13,7 @@ from eah_vllm_server.engine_request import ServedModel
 from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.metrics import metrics
 from eah_vllm_server.misplaced import refuse_misplaced
+from eah_vllm_server.schemas import refuse_huge_numbers
 from eah_vllm_server.verify.options import FIELD as VERIFY
 
 METHOD = "inspect"
@@ -58,6 +59,7 @@ class InspectRequest(ChatCompletionRequest):
     )
 
     _bind_uuids = model_validator(mode="before")(bind_uuids)
+    _refuse_huge_numbers = model_validator(mode="before")(refuse_huge_numbers)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
     _refuse_other_fields = model_validator(mode="before")(_refuse_other_fields)
 

@@ -49,7 +49,8 @@ class Kept:
 
     def sizes(self) -> list[tuple[int, int] | None]:
         """Return width and height of each of `pictures`, in pixels; None for one that was read from no URL."""
-        read = {url: task.result() for (_, url), task in self._media.items() if task.done() and not task.exception()}
+        done = {url: task for (_, url), task in self._media.items() if task.done() and not task.cancelled()}
+        read = {url: task.result() for url, task in done.items() if task.exception() is None}
         places = [picture.get("image_url") for picture in self.pictures]
         urls = [place.get("url") if isinstance(place, Mapping) else place for place in places]
         return [getattr(read.get(str(url)), "size", None) for url in urls]
