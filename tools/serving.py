@@ -59,6 +59,7 @@ class Server(Client):
         env: environment variables in addition to this process's own.
         plain: whether to run vLLM's own serve command, without our endpoint plugin.
         api_key: key that the server asks for; None for a server without one.
+        port: port to listen on; None for a free one.
 
     Raises:
         RuntimeError: the server ended; the message has the end of its log.
@@ -72,8 +73,9 @@ class Server(Client):
         env: Mapping[str, str] | None = None,
         plain: bool = False,
         api_key: str | None = API_KEY,
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = free_port() if port is None else port
         super().__init__(f"http://127.0.0.1:{self.port}", api_key, REQUEST_SECONDS)
         self._folder = tempfile.TemporaryDirectory()
         self._log = Path(self._folder.name, "log")

@@ -177,6 +177,7 @@ def main() -> None:
     allow_plugins()
     from eah_vllm_server.drain import asked_to_end
     from eah_vllm_server.hardening.limits import read_limits
+    from eah_vllm_server.playground.routes import is_served
     from eah_vllm_server.verify.options import read_section
 
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # as vLLM's own command does
@@ -188,6 +189,7 @@ def main() -> None:
     try:
         read_limits(arguments)
         read_section(arguments.additional_config)
+        is_served(arguments.additional_config)
     except ValueError as error:
         parser.error(str(error))
     limit_cpu_memory(arguments)

@@ -36,11 +36,16 @@ class EAHEndpointPlugin:
         from eah_vllm_server.hardening.media.connector import keep_media
         from eah_vllm_server.hardening.protect import protect
         from eah_vllm_server.inspect import route as inspector
+        from eah_vllm_server.playground import routes as playground
 
         app.include_router(routes.router)
         app.include_router(other_routes.router)
         app.include_router(inspector.router)
         args: Namespace = app.state.args
+        open_paths: frozenset[str] = frozenset()
+        if playground.is_served(args.additional_config):
+            app.include_router(playground.router())
+            open_paths = playground.open_paths()
         limits = app.state.http_limits = read_limits(args)
         app.state.gate = Gate()
         # The middleware that is added last sees a request first, so a client without a key takes no place in the queue.
@@ -48,7 +53,7 @@ class EAHEndpointPlugin:
             app.add_middleware(SlowClientsMiddleware)
         app.add_middleware(GateMiddleware, gate=app.state.gate)
         if limits.hardening:
-            protect(app, limits)
+            protect(app, limits, open_paths)
         else:
             logger.warning("EAH: eah_http.hardening is false: clients are limited as by vLLM alone.")
         # What `--middleware` names is the one thing that sees an answer after vLLM's own check of the key.

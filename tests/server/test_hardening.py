@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,12 +24,12 @@ EAH = {"layer": 1, "relative_threshold": 1.5, "report": True}
 
 @pytest.fixture(scope="module")
 def servers(unusual_checkpoint: Path) -> Iterator[tuple[Server, Server]]:
-    """With hardening, and without; started at once, since a start is mostly waiting."""
+    """With hardening and the playground, and without both; started at once, since a start is mostly waiting."""
     arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL, "--additional-config"]
     with ThreadPoolExecutor() as pool, ExitStack() as stack:
         starting = [
-            pool.submit(Server, [*arguments, json.dumps({"eah_http": {"hardening": hardening}})])
-            for hardening in (True, False)
+            pool.submit(Server, [*arguments, json.dumps({"eah_http": {"hardening": on}, "eah_playground": on})])
+            for on in (True, False)
         ]
         for start in starting:
             stack.push(lambda *exc, start=start: start.result().__exit__(*exc))
@@ -91,6 +92,16 @@ def test_a_missing_key_is_answered_in_the_form_of_the_route(servers: tuple[Serve
         assert (status, json.loads(text)) == (401, {"type": "error", "error": unauthorized})
         status, text = stranger.post("/v1/chat/completions", {"model": "tiny"})
         assert (status, json.loads(text)) == (401, {"error": "Unauthorized"}), "vLLM's own answer"
+
+
+def test_the_playground_is_open_without_a_key_and_can_be_switched_off(servers: tuple[Server, Server]) -> None:
+    for path in ("/playground", "/playground/main.js", "/playground/pictures/scene-60.png"):
+        request = urllib.request.Request(servers[0].url + path)
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert servers[1].get(path)[0] == 404
+    assert servers[0].get("/playground/nothing.js", key=None)[0] == 401
 
 
 def test_eah_does_not_depend_on_it(servers: tuple[Server, Server]) -> None:

@@ -103,7 +103,7 @@ def test_other_origins_get_no_leave(server: Server) -> None:
 
 
 def test_answers_are_no_pages(server: Server) -> None:
-    """Headers for browsers belong to pages, and this server has none."""
+    """Headers for browsers belong to pages."""
     headers = request(server, "GET", "/v1/models")[1]
     assert headers["content-type"] == "application/json"
     assert not {"content-security-policy", "x-content-type-options", "referrer-policy"} & set(headers)

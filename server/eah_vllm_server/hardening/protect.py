@@ -1,5 +1,7 @@
 """Puts all protection from clients around vLLM's app; called when our routes are attached."""
 
+from collections.abc import Set
+
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 
@@ -15,8 +17,8 @@ from eah_vllm_server.hardening.media.pixel_budget import BudgetPerRequest
 DOC_PAGES = frozenset({"/docs", "/docs/oauth2-redirect", "/redoc"})
 
 
-def protect(app: FastAPI, limits: HTTPLimits) -> None:
-    """Install the rules for media and the middleware, with these limits."""
+def protect(app: FastAPI, limits: HTTPLimits, open_paths: Set[str] = frozenset()) -> None:
+    """Install the rules for media and the middleware, with these limits; `open_paths` want no API key."""
     install_media_connector(limits)
     app.router.routes[:] = [route for route in app.routes if getattr(route, "path", None) not in DOC_PAGES]
     app.add_exception_handler(HTTPException, http_error)
@@ -24,5 +26,5 @@ def protect(app: FastAPI, limits: HTTPLimits) -> None:
     app.add_middleware(BudgetPerRequest, limits=limits)
     app.add_middleware(BodyLimit, max_bytes=limits.body_bytes, max_items=limits.body_items)
     if keys := api_keys(app.state.args):
-        app.add_middleware(KeyForEveryPath, tokens=keys)
+        app.add_middleware(KeyForEveryPath, tokens=keys, open_paths=open_paths)
     app.add_middleware(AnswerHeaders)

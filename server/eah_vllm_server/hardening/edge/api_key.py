@@ -5,11 +5,11 @@ vLLM leaves out, among others, `/invocations`, which generates text as `/v1` doe
 
 import os
 from argparse import Namespace
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Set
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from vllm.entrypoints.serve.middleware.authenticate import AuthenticationMiddleware
 
 from eah_vllm_server.errors import error_response
@@ -24,13 +24,23 @@ def api_keys(args: Namespace) -> list[str]:
 
 
 class KeyForEveryPath(AuthenticationMiddleware):
-    """Applies vLLM's check of the key to all paths but `OPEN_PATHS`."""
+    """Applies vLLM's check of the key to all paths but `OPEN_PATHS`.
+
+    Args:
+        app: the app behind it.
+        tokens: the keys.
+        open_paths: more paths that want no key.
+    """
+
+    def __init__(self, app: ASGIApp, tokens: list[str], open_paths: Set[str] = frozenset()) -> None:
+        super().__init__(app, tokens)
+        self._open_paths = OPEN_PATHS | open_paths
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on, or answer it with 401."""
         checked = scope["type"] in ("http", "websocket") and scope.get("method") != "OPTIONS"
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        if checked and path not in OPEN_PATHS and not self.verify_token(Headers(scope=scope)):
+        if checked and path not in self._open_paths and not self.verify_token(Headers(scope=scope)):
             answer = error_response(
                 HTTPStatus.UNAUTHORIZED, "this path wants the server's API key (Authorization: Bearer KEY)"
             )
