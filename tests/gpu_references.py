@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from tests.checkpoints import GQA, LONG_IMAGE_PROMPT, MHA, make_llava, random_image
@@ -26,10 +27,15 @@ from tests.reference import ReferenceOutput, reference_generate
 
 Generate = Callable[[str, list[Image.Image], dict[str, Any] | None, int], ReferenceOutput]
 TOKENS = 12
-CLEAR = 0.15
+CLEAR = 0.1
 """Distance of every column's mean attention from the threshold, times the prompt's length, at which bfloat16 finds the
-same sinks; it is about that of `tests/engine/test_features_precision.py`."""
-MOST_CLEAR = 8
+same sinks."""
+CLEAR_CASES = {
+    "mha": [(501, 1, 5.0), (510, 0, 5.0), (506, 0, 5.0), (517, 0, 5.0), (514, 2, 5.0), (511, 1, 5.0)],
+    "gqa": [(534, 0, 5.0), (517, 0, 5.0), (537, 1, 5.0), (507, 1, 5.0), (539, 2, 5.0), (516, 2, 5.0)],
+    "qwen2_vl": [(518, 0, 3.0), (527, 0, 3.0), (516, 0, 3.0), (508, 1, 3.0), (524, 1, 3.0), (512, 1, 3.0)],
+}
+"""Pictures, layers and relative thresholds that are so clear: few are, so they were looked for."""
 FAMILY = "Qwen2-VL"
 
 
@@ -68,18 +74,13 @@ class Cases:
         )
         return is_clear(on)
 
-    def add_clear(
-        self, prompt: str, picture: Callable[[int], list[Image.Image]], settings: list[dict[str, Any]]
-    ) -> None:
-        """Look for requests in which bfloat16 must find the same sinks."""
-        found = 0
-        for seed in range(500, 540):
-            for eah in settings:
-                if found < MOST_CLEAR and is_clear(self.generate(prompt, picture(seed), eah, 1)):
-                    found += self.add(f"clear {seed}", prompt, picture(seed), eah, 4)
+    def add_clear(self, prompt: str, picture: Callable[[int], list[Image.Image]]) -> None:
+        """Add the requests in which bfloat16 must find the same sinks."""
+        for seed, layer, times in CLEAR_CASES[self.folder.name]:
+            eah = {"layer": layer, "relative_threshold": times}
+            assert self.add(f"clear {seed}", prompt, picture(seed), eah, 4), (self.folder.name, seed, layer, times)
 
     def write(self) -> None:
-        assert any(case["clear"] for case in self.cases), f"{self.folder.name}: no case is clear in bfloat16"
         (self.folder / "cases.json").write_text(json.dumps(self.cases) + "\n")
 
 
@@ -88,8 +89,7 @@ def llava(folder: Path, geometry: Any) -> None:
     cases = Cases(folder, partial(reference_generate, folder))
     for name, prompt, num_images, eah in CASES:
         cases.add(name, prompt, [random_image(seed) for seed in range(20, 20 + num_images)], eah, TOKENS)
-    settings = [{"layer": layer, "relative_threshold": times} for layer in (0, 1, 2) for times in (3.0, 5.0)]
-    cases.add_clear(LONG_IMAGE_PROMPT, lambda seed: [random_image(seed)], settings)
+    cases.add_clear(LONG_IMAGE_PROMPT, lambda seed: [random_image(seed)])
     cases.write()
 
 
@@ -107,12 +107,12 @@ def family(folder: Path) -> None:
                 cases.add(name, prompt, images, eah, TOKENS)
                 break
     prompt = made.prompt(FAMILY_CASES["image first"][0])
-    settings = [{"layer": made.layers[1], "relative_threshold": times} for times in (2.0, 3.0)]
-    cases.add_clear(prompt, lambda seed: pictures(seed, 1), settings)
+    cases.add_clear(prompt, lambda seed: pictures(seed, 1))
     cases.write()
 
 
 def main(target: Path) -> None:
+    torch.set_num_threads(1)  # the models are so small that threads only wait for each other
     for name, geometry in (("mha", MHA), ("gqa", GQA)):
         llava(target / name, geometry)
     family(target / "qwen2_vl")
