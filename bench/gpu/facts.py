@@ -111,9 +111,10 @@ def imports(result: Result, *, cpu: bool) -> None:
         from vllm.vllm_flash_attn import is_fa_version_supported
 
         found["flash_attention_3"] = is_fa_version_supported(3)
-    from eah_vllm.contract.check import check_at_start
+    from eah_vllm.contract.check import check
+    from eah_vllm.contract.names import NAMES
 
-    check_at_start()
+    check(NAMES)  # every name of vLLM that the plugin uses
     result.note(**found, seconds_to_import=round(time.monotonic() - begin, 1))
 
 
