@@ -33,7 +33,9 @@ class Run:
         self.work, self.out, self.started = work, out, started
         self.stand_in = bool(os.environ.get("FAKE_GPU"))
         self.budget = float("inf") if rehearse else BUDGET
-        self.phases: dict[str, dict[str, Any]] = {}
+        # A second call adds its phases to those of the first.
+        self.ended = work / "phases.json"
+        self.phases: dict[str, dict[str, Any]] = json.loads(self.ended.read_text()) if self.ended.exists() else {}
         noted = Path("COMMIT")
         self.facts: dict[str, Any] = {
             "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
@@ -89,6 +91,7 @@ class Run:
     def write(self) -> dict[str, Any]:
         """Write everything into OUT, and return it."""
         facts = self.facts | {"seconds": round(time.time() - self.started, 1)}
+        self.ended.write_text(json.dumps(self.phases) + "\n")
         combined = combine(facts, self.phases, read(self.results))
         (self.out / "gpu.json").write_text(json.dumps(combined) + "\n")
         with tarfile.open(self.out / "logs.tar.gz", "w:gz") as archive:
@@ -118,7 +121,8 @@ def main() -> int:
             break  # nothing else can work
     combined = run.write()
     print(*lines(combined), sep="\n")
-    failed = [name for name, phase in run.phases.items() if phase["outcome"] != "rc 0"]
+    names = [phase.name for group in planned for phase in group if phase.name in run.phases]
+    failed = [name for name in names if run.phases[name]["outcome"] != "rc 0"]
     for name in failed:
         if (run.logs / f"{name}.log").exists():
             print(f"=== end of the log of {name}", run.tail(name), sep="\n")

@@ -61,20 +61,20 @@ def groups(work: Path, *, cpu: bool, stand_in: bool) -> list[list[Phase]]:
             continue
         more = [] if mode == "eager" else ["--graphs"]
         more += ["--stock"] if mode == "stock" else []
-        more += ["--cases", "8"] if cpu or stand_in else []
+        more += ["--cases", "8" if cpu else "3"] if cpu or stand_in else []
         # Several engines compile at once: each has its own cache, and few processes for compiling.
         env = {"VLLM_CACHE_ROOT": str(work / "cache" / name), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
         folder = str(work / "checkpoints" / model)
         exact.append(phase(name, "bench.gpu.exact", folder, "--dtype", dtype, *more, limit=100, env=env))
-    few = ["--runs", "2"] if cpu or stand_in else []
+    small = ["--runs", "2"] if cpu or stand_in else []
     seven_b = ["--rounds", "1"] if cpu or stand_in else []
     prefill = ["--tiny"] if cpu else ["--layers", "2"] if stand_in else ["--layers", "32"]
     return [
         [phase("facts", "bench.gpu.facts", limit=60)],
         exact,
-        [phase("kernels", "bench.gpu.kernels", *few, limit=75)],
+        [phase("kernels", "bench.gpu.kernels", *small, limit=75)],
         [phase("seven_b", "bench.gpu.seven_b", *seven_b, limit=230)],
-        [phase("prefill", "bench.gpu_prefill", *prefill, *(few or ["--runs", "10"]), limit=75)],
+        [phase("prefill", "bench.gpu_prefill", *prefill, *(small or ["--runs", "10"]), limit=75)],
     ]
 
 

@@ -19,7 +19,7 @@ mkdir -p "$WORK" "$OUT"
 for part in $parts; do
 	# What an older package left is unpacked anew.
 	cmp -s "$package/manifest.json" "$WORK/$part.manifest" && continue
-	rm -rf "${WORK:?}/$part"
+	rm -rf "${WORK:?}/$part" "$WORK/results" "$WORK/phases.json"
 	"$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="data")' \
 		"$package/$part.tar.xz" "$WORK/$part" && cp "$package/manifest.json" "$WORK/$part.manifest" &
 done

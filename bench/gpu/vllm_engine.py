@@ -83,12 +83,14 @@ class Engine:
         return int(collected["running"])
 
     def facts(self) -> dict[str, Any]:
-        """Return which attention is used, whether it is FlashAttention 3, and what was compiled and captured."""
+        """Return which runner and attention are used, whether it is FlashAttention 3, what was compiled and captured."""
         from vllm.compilation.counter import compilation_counter
 
-        config = self.llm.llm_engine.vllm_config.compilation_config
+        vllm_config = self.llm.llm_engine.vllm_config
+        config = vllm_config.compilation_config
         impls = [layer.impl for layer in config.static_forward_context.values() if hasattr(layer, "impl")]
         return {
+            "runner": "V2" if vllm_config.use_v2_model_runner else "V1",
             "attention": sorted({type(impl).__name__ for impl in impls}),
             "flash_attention": sorted({str(getattr(impl, "vllm_flash_attn_version", "none")) for impl in impls}),
             "compilation_mode": str(config.mode),
