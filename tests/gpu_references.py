@@ -1,4 +1,4 @@
-"""Tiny checkpoints with what a CPU computes of them, for `bench/gpu`: `python -m tests.gpu_references FOLDER`.
+"""Tiny checkpoints with what a CPU computes of them, for `bench/gpu`: `python -m tests.gpu_references FOLDER [MODEL ...]`.
 
 A folder for each model holds the checkpoint, the pictures, and `cases.json`: requests with the answers and reports of
 the Hugging Face reference. The machine with the GPU needs none of our references, only this file.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ CLEAR_CASES = {
     "qwen2_vl": [(518, 0, 3.0), (527, 0, 3.0), (516, 0, 3.0), (508, 1, 3.0), (524, 1, 3.0), (512, 1, 3.0)],
 }
 """Pictures, layers and relative thresholds that are so clear: few are, so they were looked for."""
-FAMILY = "Qwen2-VL"
+FAMILIES_HERE = {"qwen2_vl": "Qwen2-VL"}
+LLAVA = {"mha": MHA, "gqa": GQA}
 
 
 def is_clear(on: ReferenceOutput) -> bool:
@@ -94,7 +95,7 @@ def llava(folder: Path, geometry: Any) -> None:
 
 
 def family(folder: Path) -> None:
-    made = FAMILIES[FAMILY]
+    made = FAMILIES[FAMILIES_HERE[folder.name]]
     make_checkpoint(made, folder)
     reference = Reference(made, folder)
     cases = Cases(folder, reference.generate)
@@ -111,12 +112,14 @@ def family(folder: Path) -> None:
     cases.write()
 
 
-def main(target: Path) -> None:
+def main(target: Path, models: Sequence[str]) -> None:
     torch.set_num_threads(1)  # the models are so small that threads only wait for each other
-    for name, geometry in (("mha", MHA), ("gqa", GQA)):
-        llava(target / name, geometry)
-    family(target / "qwen2_vl")
+    for name in models or CLEAR_CASES:
+        if name in LLAVA:
+            llava(target / name, LLAVA[name])
+        else:
+            family(target / name)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

@@ -1,6 +1,6 @@
 """`make gpu-package`: everything that a GPU machine without a network needs, in `build/gpu/`, under 60 MiB.
 
-    python -m bench.gpu.package [--out FOLDER] [--no-vllm]
+    python -m bench.gpu.package [--out FOLDER] [--no-vllm] [--models MODEL ...]
 
 vLLM's own CUDA wheel, reduced; the packages that such a machine lacks; this project as committed (with what is not
 committed yet, where there is any); tiny checkpoints with what a CPU computed of them. Downloads stay in
@@ -28,13 +28,13 @@ MOST = 60 << 20
 DOWNLOADS = ROOT / "build" / "gpu-downloads"
 
 
-def project(target: Path) -> str:
+def project(target: Path, preset: int) -> str:
     """Write the project's archive, with the commit in a file `COMMIT`, and return the commit."""
     name = commit()
     # What is not committed yet is in the tree of a commit that belongs to no branch; there is none if nothing changed.
     changed = _git("stash", "create").decode().strip() if name.endswith("+dirty") else ""
     archive = _git("archive", "--format=tar", changed or "HEAD")
-    with tarfile.open(target, "w:xz") as packed, tarfile.open(fileobj=io.BytesIO(archive)) as given:
+    with tarfile.open(target, "w:xz", preset=preset) as packed, tarfile.open(fileobj=io.BytesIO(archive)) as given:
         for member in given.getmembers():
             packed.addfile(member, given.extractfile(member) if member.isfile() else None)
         note = tarfile.TarInfo("COMMIT")
@@ -47,15 +47,15 @@ def _git(*arguments: str) -> bytes:
     return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, check=True).stdout
 
 
-def checkpoints(target: Path) -> None:
-    """Make the tiny checkpoints and their references."""
+def checkpoints(target: Path, models: list[str]) -> None:
+    """Make the tiny checkpoints and their references, all where no model is named."""
     target.mkdir()
-    subprocess.run([sys.executable, "-m", "tests.gpu_references", str(target)], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", "tests.gpu_references", str(target), *models], cwd=ROOT, check=True)
 
 
-def pack(folder: Path, target: Path) -> None:
+def pack(folder: Path, target: Path, preset: int) -> None:
     """Write the archive of a folder."""
-    with tarfile.open(target, "w:xz") as archive:
+    with tarfile.open(target, "w:xz", preset=preset) as archive:
         archive.add(folder, ".")
 
 
@@ -68,20 +68,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "gpu")
     parser.add_argument("--no-vllm", action="store_true", help="nothing is downloaded; for rehearsals on a CPU")
+    parser.add_argument("--models", nargs="*", default=[], help="only these tiny checkpoints")
     given = parser.parse_args()
+    preset = 0 if given.no_vllm else 6  # what does not travel need not be small
     shutil.rmtree(given.out, ignore_errors=True)
     given.out.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder:
         parts = [Path(folder, "checkpoints")]
-        checkpoints(parts[0])
+        checkpoints(parts[0], given.models)
         if not given.no_vllm:
             parts += [Path(folder, "vllm"), Path(folder, "site")]
             vllm, others = downloads.wheels(DOWNLOADS)
             downloads.unpack_vllm(vllm, parts[1])
             downloads.unpack_others(others, parts[2])
         with ProcessPoolExecutor() as pool:
-            list(pool.map(pack, parts, [given.out / f"{part.name}.tar.xz" for part in parts]))
-    manifest = {"commit": project(given.out / "project.tar.xz"), "vllm": None if given.no_vllm else downloads.VLLM}
+            list(pool.map(pack, parts, [given.out / f"{part.name}.tar.xz" for part in parts], [preset] * len(parts)))
+    manifest = {
+        "commit": project(given.out / "project.tar.xz", preset),
+        "vllm": None if given.no_vllm else downloads.VLLM,
+    }
     shutil.copy(Path(__file__).with_name("run.sh"), given.out)
     sizes = {file.name: file.stat().st_size for file in sorted(given.out.iterdir())}
     (given.out / "manifest.json").write_text(json.dumps(manifest | {"bytes": sizes}, indent=1) + "\n")

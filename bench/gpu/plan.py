@@ -61,7 +61,7 @@ def groups(work: Path, *, cpu: bool, stand_in: bool) -> list[list[Phase]]:
             continue
         more = [] if mode == "eager" else ["--graphs"]
         more += ["--stock"] if mode == "stock" else []
-        more += ["--cases", "8" if cpu else "3"] if cpu or stand_in else []
+        more += ["--cases", "6" if cpu else "3"] if cpu or stand_in else []
         # Several engines compile at once: each has its own cache, and few processes for compiling.
         env = {"VLLM_CACHE_ROOT": str(work / "cache" / name), "TORCHINDUCTOR_COMPILE_THREADS": "4"}
         folder = str(work / "checkpoints" / model)

@@ -83,7 +83,7 @@ class Engine:
         return int(collected["running"])
 
     def facts(self) -> dict[str, Any]:
-        """Return which runner and attention are used, whether it is FlashAttention 3, what was compiled and captured."""
+        """Return runner and attention, whether it is FlashAttention 3, and what was compiled and captured."""
         from vllm.compilation.counter import compilation_counter
 
         vllm_config = self.llm.llm_engine.vllm_config

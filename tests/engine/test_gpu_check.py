@@ -30,7 +30,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str,
     """The package's folder, and what came back."""
     folder = tmp_path_factory.mktemp("gpu")
     package = folder / "package"
-    command = [sys.executable, "-m", "bench.gpu.package", "--no-vllm", "--out", str(package)]
+    command = [sys.executable, "-m", "bench.gpu.package", "--no-vllm", "--models", "gqa", "--out", str(package)]
     subprocess.run(command, cwd=ROOT, check=True)
     environment = os.environ | {"PYTHON": V2_PYTHON, "WORK": str(folder / "work"), "OUT": str(folder / "out")}
     # From the package's own copy: it is all that the other machine needs to have.
@@ -59,7 +59,7 @@ def test_the_engine_was_that_of_gpus_and_followed_the_references(rehearsed: tupl
     exact = rehearsed[1]["results"]["exact_gqa_float32_eager"]
     rows = {row["check"]: row for row in exact["rows"]}
     assert exact["runner"] == "V2"
-    assert rows["EAH on = the reference"]["right"] == 8
+    assert rows["EAH on = the reference"]["right"] == 6
     assert rows["a mixed batch of 16 = the reference"]["right"] == 16
     assert rows["EAH changes the answer where it is applied"]["of"] > 0
 
