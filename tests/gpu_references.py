@@ -1,4 +1,4 @@
-"""Tiny checkpoints with what a CPU computes of them, for `bench/gpu`: `python -m tests.gpu_references FOLDER [MODEL ...]`.
+"""Tiny checkpoints with what a CPU computes of them, for `bench/gpu`: `python -m tests.gpu_references FOLDER [MODEL]`.
 
 A folder for each model holds the checkpoint, the pictures, and `cases.json`: requests with the answers and reports of
 the Hugging Face reference. The machine with the GPU needs none of our references, only this file.
