@@ -1,12 +1,13 @@
 """`python -m bench.gpu [PHASE ...] [--rehearse]`, which `run.sh` calls: the phases, one group after the other.
 
-Each phase is a process with a time limit and a log; none stops the next, but without the facts nothing can work. After
-each group everything that was found so far lies in OUT: `gpu.json`, and the logs as `logs.tar.gz`.
+Each phase is a process with a time limit and a log; none stops the next, but if the imports fail nothing can work.
+After each group everything that was found so far lies in OUT: `gpu.json`, and the logs as `logs.tar.gz`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -24,6 +25,8 @@ from bench.gpu.summary import combine, lines, read
 
 LEAST = 20
 """Seconds without which no group is begun."""
+GRACE = 10
+"""Seconds that a phase has to end its engines."""
 
 
 class Run:
@@ -83,10 +86,18 @@ class Run:
                 outcome = f"rc {child.wait(max(limit, 1))}"
             except subprocess.TimeoutExpired:
                 outcome = f"stopped after {limit:.0f} s"
-                os.killpg(child.pid, signal.SIGKILL)
-                child.wait()
+                self._stop(child)
         self.phases[phase.name] = {"outcome": outcome, "seconds": round(time.time() - begin, 1)}
         print(f"[{time.time() - self.started:5.0f} s] {phase.name}: {outcome}", flush=True)
+
+    @staticmethod
+    def _stop(child: subprocess.Popen[bytes]) -> None:
+        """End a phase; first asked, because its engines are in process groups of their own, which it then ends."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(GRACE)
 
     def write(self) -> dict[str, Any]:
         """Write everything into OUT, and return it."""
@@ -117,8 +128,8 @@ def main() -> int:
         old.unlink()
     for group in planned:
         run.group(group, 1 if given.rehearse else AT_ONCE)
-        if group[0].name == "facts" and run.phases["facts"]["outcome"] != "rc 0":
-            break  # nothing else can work
+        if group[0].name == "facts" and "seconds_to_import" not in read(run.results).get("facts", {}):
+            break  # vLLM or the plugin cannot be imported, so nothing else can work
     combined = run.write()
     print(*lines(combined), sep="\n")
     names = [phase.name for group in planned for phase in group if phase.name in run.phases]

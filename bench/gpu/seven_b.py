@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from bench.checkpoint import Geometry, llava_7b, make_checkpoint
-from bench.children import Child
+from bench.children import Child, exit_on_sigterm
 from bench.gpu.rows import STAND_IN, Result
 from bench.results import rotated
 
@@ -121,6 +121,7 @@ def main() -> int:
     result = Result(
         given.json, layers=chosen.geometry.layers, options=chosen.options, groups_of=chosen.groups, long=chosen.long
     )
+    exit_on_sigterm()  # the runner asks first, and the engines end with this process
     begin = time.monotonic()
     environment = {"VLLM_ALLOW_INSECURE_SERIALIZATION": "1"}  # vLLM's own switch for calls of our function in a worker
     with (
