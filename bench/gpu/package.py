@@ -25,6 +25,8 @@ from tools import ROOT
 from tools.provenance import commit
 
 MOST = 60 << 20
+WRITTEN = ("manifest.json", "run.sh", *(f"{part}.tar.xz" for part in ("project", "checkpoints", "vllm", "site")))
+ANYBODY = ("-c", "user.name=package", "-c", "user.email=package@localhost")
 DOWNLOADS = ROOT / "build" / "gpu-downloads"
 
 
@@ -32,7 +34,7 @@ def project(target: Path, preset: int) -> str:
     """Write the project's archive, with the commit in a file `COMMIT`, and return the commit."""
     name = commit()
     # What is not committed yet is in the tree of a commit that belongs to no branch; there is none if nothing changed.
-    changed = _git("stash", "create").decode().strip() if name.endswith("+dirty") else ""
+    changed = _git(*ANYBODY, "stash", "create").decode().strip() if name.endswith("+dirty") else ""
     archive = _git("archive", "--format=tar", changed or "HEAD")
     with tarfile.open(target, "w:xz", preset=preset) as packed, tarfile.open(fileobj=io.BytesIO(archive)) as given:
         for member in given.getmembers():
@@ -71,8 +73,9 @@ def main() -> int:
     parser.add_argument("--models", nargs="*", default=[], help="only these tiny checkpoints")
     given = parser.parse_args()
     preset = 0 if given.no_vllm else 6  # what does not travel need not be small
-    shutil.rmtree(given.out, ignore_errors=True)
-    given.out.mkdir(parents=True)
+    given.out.mkdir(parents=True, exist_ok=True)
+    for old in (given.out / name for name in WRITTEN):
+        old.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         parts = [Path(folder, "checkpoints")]
         checkpoints(parts[0], given.models)
@@ -88,7 +91,7 @@ def main() -> int:
         "vllm": None if given.no_vllm else downloads.VLLM,
     }
     shutil.copy(Path(__file__).with_name("run.sh"), given.out)
-    sizes = {file.name: file.stat().st_size for file in sorted(given.out.iterdir())}
+    sizes = {name: file.stat().st_size for name in WRITTEN if (file := given.out / name).exists()}
     (given.out / "manifest.json").write_text(json.dumps(manifest | {"bytes": sizes}, indent=1) + "\n")
     for name, size in sizes.items():
         print(f"{size / 2**20:6.1f} MiB  {name}")
