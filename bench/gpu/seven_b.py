@@ -53,7 +53,7 @@ def sizes(device: str, layers: int, rounds: int) -> Sizes:
             geometry, ((1, 3), (2, 3)), (1, 1500, 2, 2), 1, common | small | {"kv_cache_memory_bytes": 64 << 20}
         )
     gibibytes = torch.cuda.get_device_properties(0).total_memory >> 30
-    cache = max(4, min(24, (gibibytes - 36) // 2))  # two engines, each with 13 GiB of weights and what computing takes
+    cache = max(4, min(24, (gibibytes - 40) // 2))  # two engines, each with 13 GiB of weights and what computing takes
     options = {
         "max_model_len": 8192,
         "max_num_seqs": 64,
