@@ -1,7 +1,7 @@
 # Everything a newcomer runs. `make serve` and `make test` do all of their own set-up; the second run starts at once.
 .DEFAULT_GOAL := help
 .PHONY: help env env-v2 serve test soak load fuzz faults eval bench check audit audit-image replicas clients dashboard images \
-	serve-lock train-scenes smoke-train lock wheel clean-env
+	serve-lock train-scenes smoke-train lock wheel gpu-package gpu-rehearse clean-env
 
 ARGS ?=
 JOBS ?= 3
@@ -48,6 +48,12 @@ eval: env ## hallucination of the built-in model on 1,000 unseen scenes, EAH off
 
 bench: env ## time and memory side by side with stock vLLM (half an hour); ARGS="PART ... --runs N --quick"
 	$(BIN)/python -m bench $(ARGS)
+
+gpu-package: env ## build/gpu: the check for a machine with a GPU and no network; bench/gpu/README.md says how to run it
+	$(BIN)/python -m bench.gpu.package $(ARGS)
+
+gpu-rehearse: env-v2 ## the phases of that check as far as this machine can; needs the package; ARGS="PHASE ..."
+	PYTHON=$(CURDIR)/.venv-v2/bin/python bench/gpu/run.sh --rehearse $(ARGS)
 
 check: env ## lint, formatting, types, import rules
 	$(BIN)/ruff check .

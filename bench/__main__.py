@@ -12,6 +12,7 @@ from pathlib import Path
 from bench import engine, op, op_memory, table
 from bench.bars import HEADER, verdicts
 from bench.children import exit_on_sigterm
+from bench.gpu.tables import markdown
 from bench.results import Part, say, write
 from tools import ROOT
 
@@ -95,7 +96,7 @@ def main() -> int:
     if out == committed:
         table.write(out)
     figures = json.loads(out.read_text())["figures"]
-    print("\n" + table.markdown(HEADER, verdicts(figures)))
+    print("\n" + markdown(HEADER, verdicts(figures)))
     return 0
 
 

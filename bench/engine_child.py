@@ -17,8 +17,11 @@ BEFORE, AFTER = 35, 37
 IMAGE_ID = 3
 
 
-class _Engine:
+class TimedEngine:
+    """A `vllm.LLM` that is asked one request at a time."""
+
     def start(self, model: str, options: dict[str, Any]) -> None:
+        """Start the engine."""
         from vllm import LLM
 
         self.llm = LLM(model, **options)
@@ -55,5 +58,5 @@ class _Engine:
 
 def serve(connection: Any) -> None:
     """Run the child process: one engine that answers calls over the connection."""
-    engine = _Engine()
+    engine = TimedEngine()
     answer(connection, {"start": engine.start, "request": engine.request, "applied": engine.applied})

@@ -29,6 +29,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
+from bench.gpu.tables import prefill as prefill_tables
 from bench.gpu_ops import PEAKS, Shape, Tables, check, choose, extra_megabytes, maps, measure, summary
 from eah_vllm.kernels.launch import broadcast_rows
 
@@ -151,30 +152,11 @@ def measure_prefill(prefill: Prefill, runs: int) -> dict[str, Any]:
     }
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """Format a number for a cell of a table."""
-    return "unknown" if value is None else f"{value:.{digits}f}"
-
-
-def tables(results: dict[str, Any]) -> str:
-    """Write the results as Markdown tables."""
-    lines = [f"{results['device']}; {results['versions']}; commit {results['commit']}; `{results['command']}`", ""]
-    lines += ["| prefill | layers | stock, ms | EAH off / stock | EAH on / stock |", "|---|---|---|---|---|"]
-    for row in results["prefill"]:
-        off, on = (number(row["over_stock"][setting]["median"], 4) for setting in ("off", "on"))
-        stock = number(row["milliseconds"]["stock"]["median"])
-        lines.append(f"| {row['shape']} | {row['layers']} | {stock} | {off} | {on} |")
-    columns = ["shape", "operation", "ms", "/ fused attention", "extra MB", "% of FLOP peak", "% of bandwidth peak"]
-    lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    for row in results["operations"]:
-        names = ("over_fused_attention", "extra_megabytes", "percent_of_flop_peak", "percent_of_bandwidth_peak")
-        cells = [number(row["milliseconds"]["median"], 4), *(number(row[name], 2) for name in names)]
-        lines.append(f"| {row['shape']} | {row['operation']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def commit() -> str:
-    """Return the commit of this checkout, `unknown` outside a checkout."""
+    """Return the commit of this checkout, or the one that a package notes, or `unknown`."""
+    noted = ROOT / "COMMIT"
+    if noted.exists():
+        return noted.read_text().strip()
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout.strip() if result.returncode == 0 else "unknown"
@@ -233,7 +215,7 @@ def main() -> None:
         results["operations"] += measure(shape, device, dtype, given.runs, peaks)
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
-    sys.stdout.write(tables(results) + "\n")
+    sys.stdout.write(prefill_tables(results) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.bars import HEADER, verdicts
+from bench.gpu.tables import markdown, tables
 from bench.op import DTYPES, HEADS
 from tools import ROOT
 
 DOCUMENT = ROOT / "docs" / "benchmarks.md"
 NOT_RUN = "not run: no GPU"
 Results = Mapping[str, Any]
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Format a Markdown table."""
-    lines = ["| " + " | ".join(map(str, row)) + " |" for row in (header, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
 def _medians(rounds: Sequence[Mapping[str, Any]], setting: str, name: str) -> float:
@@ -181,15 +176,11 @@ def _ratio(rounds: Sequence[Mapping[str, Any]], setting: str, name: str) -> str:
 
 
 def gpu(results: Results) -> str:
-    """Make the tables of what `bench/gpu_prefill.py --json bench/gpu.json` wrote on a machine with a GPU."""
-    if GPU_RESULTS.exists():
-        from bench.gpu_prefill import tables  # this import needs Triton
-
-        return tables(json.loads(GPU_RESULTS.read_text()))
-    return NOT_RUN
+    """Make the tables of what `bench/gpu/run.sh` brought back from a machine with a GPU."""
+    return tables(json.loads(GPU_RESULTS.read_text())) if GPU_RESULTS.exists() else NOT_RUN
 
 
-GPU_RESULTS = ROOT / "bench" / "gpu.json"
+GPU_RESULTS = ROOT / "bench" / "gpu" / "results.json"
 
 
 def ran_on(results: Results) -> str:

@@ -1,0 +1,125 @@
+"""Tiny checkpoints with what a CPU computes of them, for `bench/gpu`: `python -m tests.gpu_references FOLDER [MODEL]`.
+
+A folder for each model holds the checkpoint, the pictures, and `cases.json`: requests with the answers and reports of
+the Hugging Face reference. The machine with the GPU needs none of our references, only this file.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from tests.checkpoints import GQA, LONG_IMAGE_PROMPT, MHA, make_llava, random_image
+from tests.engine.test_matches_reference import CASES
+from tests.models.families import FAMILIES
+from tests.models.family import make_checkpoint
+from tests.models.reference import Reference
+from tests.models.test_families import CASES as FAMILY_CASES
+from tests.models.test_families import pictures
+from tests.reference import ReferenceOutput, reference_generate
+
+Generate = Callable[[str, list[Image.Image], dict[str, Any] | None, int], ReferenceOutput]
+TOKENS = 12
+CLEAR = 0.1
+"""Distance of every column's mean attention from the threshold, times the prompt's length, at which bfloat16 finds the
+same sinks."""
+CLEAR_CASES = {
+    "mha": [(501, 1, 5.0), (510, 0, 5.0), (506, 0, 5.0), (517, 0, 5.0), (514, 2, 5.0), (511, 1, 5.0)],
+    "gqa": [(534, 0, 5.0), (517, 0, 5.0), (537, 1, 5.0), (507, 1, 5.0), (539, 2, 5.0), (516, 2, 5.0)],
+    "qwen2_vl": [(518, 0, 3.0), (527, 0, 3.0), (516, 0, 3.0), (508, 1, 3.0), (524, 1, 3.0), (512, 1, 3.0)],
+}
+"""Pictures, layers and relative thresholds that are so clear: few are, so they were looked for."""
+FAMILIES_HERE = {"qwen2_vl": "Qwen2-VL"}
+LLAVA = {"mha": MHA, "gqa": GQA}
+
+
+def is_clear(on: ReferenceOutput) -> bool:
+    """Whether EAH was applied, and rounding to bfloat16 cannot change who is a sink."""
+    return all(layer.applied and layer.margin * len(on.prompt_token_ids) > CLEAR for layer in on.report)
+
+
+class Cases:
+    """The cases of one model, and their pictures."""
+
+    def __init__(self, folder: Path, generate: Generate) -> None:
+        self.folder, self.generate = folder, generate
+        self.cases: list[dict[str, Any]] = []
+        (folder / "pictures").mkdir()
+
+    def add(self, name: str, prompt: str, images: list[Image.Image], eah: dict[str, Any], tokens: int) -> bool:
+        """Compute a request with and without EAH, keep both answers, and say whether bfloat16 can be judged by it."""
+        on, off = (self.generate(prompt, images, options, tokens) for options in (eah, None))
+        files = [f"{len(self.cases)}-{idx}.png" for idx in range(len(images))]
+        for file, image in zip(files, images, strict=True):
+            image.save(self.folder / "pictures" / file)
+        self.cases.append(
+            {
+                "name": name,
+                "prompt": prompt,
+                "pictures": files,
+                "eah": eah,
+                "prompt_token_ids": on.prompt_token_ids,
+                "on": {"tokens": on.tokens, "logprobs": on.first_token_logprobs.tolist()},
+                "off": {"tokens": off.tokens, "logprobs": off.first_token_logprobs.tolist()},
+                "layers": [layer.as_report() for layer in on.report],
+                "applied": any(layer.applied for layer in on.report),
+                "clear": is_clear(on),
+            }
+        )
+        return is_clear(on)
+
+    def add_clear(self, prompt: str, picture: Callable[[int], list[Image.Image]]) -> None:
+        """Add the requests in which bfloat16 must find the same sinks."""
+        for seed, layer, times in CLEAR_CASES[self.folder.name]:
+            eah = {"layer": layer, "relative_threshold": times}
+            assert self.add(f"clear {seed}", prompt, picture(seed), eah, 4), (self.folder.name, seed, layer, times)
+
+    def write(self) -> None:
+        (self.folder / "cases.json").write_text(json.dumps(self.cases) + "\n")
+
+
+def llava(folder: Path, geometry: Any) -> None:
+    make_llava(folder, geometry)
+    cases = Cases(folder, partial(reference_generate, folder))
+    for name, prompt, num_images, eah in CASES:
+        cases.add(name, prompt, [random_image(seed) for seed in range(20, 20 + num_images)], eah, TOKENS)
+    cases.add_clear(LONG_IMAGE_PROMPT, lambda seed: [random_image(seed)])
+    cases.write()
+
+
+def family(folder: Path) -> None:
+    made = FAMILIES[FAMILIES_HERE[folder.name]]
+    make_checkpoint(made, folder)
+    reference = Reference(made, folder)
+    cases = Cases(folder, reference.generate)
+    for name, (form, count, which, options) in FAMILY_CASES.items():
+        eah = {"layer": made.layers[which]} | options
+        for seed in range(0, 200, 10):
+            prompt, images = made.prompt(form), pictures(seed, count)
+            (layer,) = reference.generate(prompt, images, eah, 1).report
+            if layer.applied and layer.margin > 2e-6:
+                cases.add(name, prompt, images, eah, TOKENS)
+                break
+    prompt = made.prompt(FAMILY_CASES["image first"][0])
+    cases.add_clear(prompt, lambda seed: pictures(seed, 1))
+    cases.write()
+
+
+def main(target: Path, models: Sequence[str]) -> None:
+    torch.set_num_threads(1)  # the models are so small that threads only wait for each other
+    for name in models or CLEAR_CASES:
+        if name in LLAVA:
+            llava(target / name, LLAVA[name])
+        else:
+            family(target / name)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
