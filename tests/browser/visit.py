@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from playwright.sync_api import Page, expect
 
 from tools.serving import API_KEY, Server
@@ -40,10 +38,6 @@ def answers(page: Page) -> list[str]:
     return [text.strip() for text in page.locator(".answer").all_inner_texts()]
 
 
-def side(page: Page, at: int) -> object:
-    return page.locator(f'[data-side="{at}"]')
-
-
 def sample(page: Page, **values: str) -> None:
     """Set how both answers are sampled."""
     if not page.locator("#sampling").is_visible():
@@ -58,7 +52,3 @@ def copied(page: Page, at: int, button: str) -> str:
     text = page.locator("#snippet-text").inner_text()
     page.get_by_role("button", name="Close").click()
     return text
-
-
-def shoot(page: Page, folder: Path, name: str) -> None:
-    page.screenshot(path=folder / f"{name}.png", full_page=True)
