@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import io
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 from eah_vllm.captioning.captions import CaptionFile, bad_line, made_line, summary
 from eah_vllm.captioning.pictures import PictureError, find_pictures, read_picture, shortened
 from eah_vllm.evaluation.ask.answers import RunError
-from eah_vllm.evaluation.ask.asking import AskError, RefusedError, Server, complete
+from eah_vllm.evaluation.ask.asking import AskError, RefusedError, Server, complete, with_each
 from eah_vllm.evaluation.ask.setting import OFF, Setting, SettingError, parse_setting
 
 PROMPT = "Please describe this image in detail."
@@ -48,7 +48,7 @@ def caption_all(server: Server, setting: Setting, paths: Sequence[str], prompt: 
 
 
 async def _caption_open(
-    server: Server, setting: Setting, todo: Iterator[str], prompt: str, max_tokens: int, captions: CaptionFile, bar: Any
+    server: Server, setting: Setting, todo: Iterable[str], prompt: str, max_tokens: int, captions: CaptionFile, bar: Any
 ) -> None:
     body = setting.extra_body(server.end_token_id)
 
@@ -73,17 +73,11 @@ async def _caption_open(
         # What is refused for another reason than the picture, such as an option, is refused for this one too.
         await ask(_probe(), "a grey picture, which is asked about first")
 
-        async def work() -> None:
-            for path in todo:  # all workers share one iterator, and each takes the next item
-                captions.add(await line_of(path))
-                bar.update()
+        async def caption(path: str) -> None:
+            captions.add(await line_of(path))
+            bar.update()
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(server.concurrency):
-                    group.create_task(work())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await with_each(todo, server.concurrency, caption)
 
 
 def _probe() -> tuple[bytes, str]:

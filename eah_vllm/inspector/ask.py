@@ -1,20 +1,14 @@
-"""Asks a server's inspector (`POST /v1/eah/inspect`) about one picture."""
+"""Asks a server's inspector for the counts of one picture, and for the maps that a page shows."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
-
-import openai
+from typing import Any
 
 from eah_vllm.evaluation.ask.asking import Server
-
-
-class InspectError(RuntimeError):
-    """The server refuses to inspect, is away, or has no inspector; the message says which."""
+from eah_vllm.evaluation.ask.inspection import inspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +47,13 @@ async def _look(
     server: Server, picture: tuple[bytes, str], prompt: str, thresholds: Mapping[str, Sequence[float]],
     cells: Sequence[tuple[int, int]],
 ) -> Looked:  # fmt: skip
-    image, media_type = picture
-    url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
-    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": prompt}]
-    body = {"model": server.model, "messages": [{"role": "user", "content": content}]}
     places = asyncio.Semaphore(server.concurrency)
 
     async with server.client() as client:
 
         async def ask(options: Mapping[str, Any]) -> Mapping[str, Any]:
             async with places:
-                return await _ask(client, server, body | {"eah": dict(options)})
+                return await inspect(client, server, picture, prompt, options)
 
         answer = await ask(thresholds)
         sources = [(layer["layer"], _source(layer)) for layer in answer["layers"] if "reason" not in layer]
@@ -75,16 +65,3 @@ async def _look(
 def _source(layer: Mapping[str, Any]) -> int | None:
     """Return the source head at the first threshold at which there is one."""
     return next((head for head in layer["source_head"] if head is not None), None)
-
-
-async def _ask(client: openai.AsyncOpenAI, server: Server, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        return cast(Mapping[str, Any], await client.post("/eah/inspect", body=body, cast_to=object))
-    except openai.NotFoundError as error:
-        if error.param == "model":
-            raise InspectError(f"{server.base_url}: {error.message}") from error
-        raise InspectError(f"{server.base_url} has no inspector: it is not eah-vllm, or an older one") from error
-    except openai.APIStatusError as error:
-        raise InspectError(f"{server.base_url} refuses: {error.message}") from error
-    except openai.APIError as error:
-        raise InspectError(f"{server.base_url} does not answer: {error}") from error

@@ -10,7 +10,8 @@ from pathlib import Path
 from eah_vllm.captioning.command import PROMPT
 from eah_vllm.captioning.pictures import PictureError, read_picture
 from eah_vllm.evaluation.ask.asking import Server
-from eah_vllm.inspector.ask import InspectError, look
+from eah_vllm.evaluation.ask.inspection import InspectError
+from eah_vllm.inspector.ask import look
 from eah_vllm.inspector.page import page_of
 
 

@@ -13,13 +13,17 @@ from typing import Any
 import openai
 import pytest
 
+from eah_vllm.evaluation.ask.asking import Server as Asked
+from eah_vllm.evaluation.mechanism.claim import main as measure_claim
+from eah_vllm.evaluation.mechanism.sink_counts import look
+from eah_vllm.evaluation.tasks.scenes import ScenesTask
 from eah_vllm.inspector.command import main
 from eah_vllm.scenes import MODEL_PATH
 from eah_vllm.scenes.captions import CAPTION_REQUEST
 from eah_vllm.scenes.tokenizer import image_prompt
 from eah_vllm.scenes.world import make_scene
 from tests.reference import LayerOutcome, reference_generate
-from tools.serving import Server, image_message
+from tools.serving import API_KEY, Server, image_message
 
 LAYERS, HEADS, SCENE = 6, 8, 200003
 WAYS: list[dict[str, Any]] = [{"threshold": 0.002}, {"relative_threshold": 1.0}, {"relative_threshold": 1.5}]
@@ -236,3 +240,33 @@ def test_the_command_writes_a_page(server: Server, tmp_path: Path, capsys: pytes
         assert message in capsys.readouterr().err
     assert main(arguments(server, tmp_path / "none.png", out, "--model", "scenes")) == 1
     assert "none.png: " in capsys.readouterr().err
+
+
+def test_sinks_of_many_pictures_are_counted_over_the_server(server: Server, tmp_path: Path) -> None:
+    task, asked = ScenesTask(3), Asked(f"{server.url}/v1", "scenes", API_KEY, 2)
+    first, *others = [question.unit for question in task.questions() if question.group == "caption"]
+    seen = look(asked, task, {first: "a cat"}, {"thresholds": [0.002], "relative_thresholds": [1.0]})
+    assert seen.thresholds == pytest.approx({"3/S": 3 / 158, "0.002": 0.002, "1/S": 1 / 158}), (
+        "the model's own is first"
+    )
+    assert (seen.image_tokens, seen.prompt_tokens, list(seen.captions)) == (144, 158, [first, *others])
+    options = {"thresholds": [0.002], "relative_thresholds": [3.0, 1.0]}
+    for number, unit in enumerate([first, *others]):
+        found = inspect(server, messages=messages(int(unit)), eah=options)
+        by_head = [[head["sinks"] for head in layer["heads"]] for layer in found["layers"]]
+        assert [[[s[1], s[0], s[2]] for s in heads] for heads in by_head] == seen.sinks[:, number].transpose(
+            1, 2, 0
+        ).tolist()
+    assert seen.captions[first] == "a cat"
+    status, answer = server.post(
+        "/v1/chat/completions",
+        {"model": "scenes", "messages": messages(int(others[0])), "max_tokens": 80, "temperature": 0},
+    )
+    assert status == 200
+    assert seen.captions[others[0]] == json.loads(answer)["choices"][0]["message"]["content"]
+
+    command = ["--base-url", f"{server.url}/v1", "--model", "scenes", "--api-key", API_KEY, "--n", "8"]
+    assert measure_claim([*command, "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "mechanism.json").read_text())
+    assert (written["n"], [one["name"] for one in written["thresholds"]]) == (8, ["3/S", "0.002", "1/S", "1.5/S"])
+    assert measure_claim([*command[:2], "--model", "nobody", "--api-key", API_KEY, "--out", str(tmp_path)]) == 1

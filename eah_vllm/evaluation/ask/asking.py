@@ -7,9 +7,9 @@ import base64
 import itertools
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import openai
 from tqdm import tqdm
@@ -18,6 +18,7 @@ from eah_vllm.evaluation.ask.answers import AnswerFile
 from eah_vllm.evaluation.ask.setting import Setting
 from eah_vllm.evaluation.task import Answer, Question, Task, caption_groups
 
+Item = TypeVar("Item")
 RETRIED = (openai.APIConnectionError, openai.RateLimitError, openai.InternalServerError)
 """Errors of a server that is away, too busy or broken and may answer later. (A time-out is a connection error.)"""
 LONGEST_PAUSE = 10.0
@@ -103,20 +104,30 @@ def ask_all(
 async def _ask_open(
     server: Server, task: Task, open_: Iterable[tuple[Question, Setting]], answers: AnswerFile, bar: Any
 ) -> None:
-    todo = iter(open_)
     async with server.client() as client:
 
-        async def work() -> None:
-            for question, setting in todo:  # all workers share one iterator, and each takes the next item
-                answers.add(setting.name, question.id, await _ask(client, server, task, question, setting))
-                bar.update()
+        async def ask(item: tuple[Question, Setting]) -> None:
+            question, setting = item
+            answers.add(setting.name, question.id, await _ask(client, server, task, question, setting))
+            bar.update()
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(server.concurrency):
-                    group.create_task(work())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        await with_each(open_, server.concurrency, ask)
+
+
+async def with_each(items: Iterable[Item], at_once: int, do: Callable[[Item], Awaitable[None]]) -> None:
+    """Do something with each item, in order, several at a time; the first failure ends the rest and is raised."""
+    todo = iter(items)
+
+    async def work() -> None:
+        for item in todo:  # all workers share one iterator, and each takes the next item
+            await do(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(at_once):
+                group.create_task(work())
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 async def _ask(client: openai.AsyncOpenAI, server: Server, task: Task, question: Question, setting: Setting) -> Answer:

@@ -1,8 +1,8 @@
-"""The paper's first claim, measured on the built-in model: do pictures with denser vision sinks hallucinate less?
+"""The paper's first claim, measured on a served model: do pictures with denser vision sinks hallucinate less?
 
-`python -m eah_vllm.evaluation.mechanism --n 200 --out DIR` runs the checkpoint in Hugging Face with whole attention
-maps, counts the vision sinks of every layer and head over unseen scenes, and correlates, per layer, the share of sinks
-of a picture with what the caption written without EAH hallucinates (arXiv 2411.09968, section 3).
+`python -m eah_vllm.evaluation.mechanism --base-url URL --model NAME --n 200 --out DIR` asks the server's inspector for
+the vision sinks of every layer and head over unseen scenes, and correlates, per layer, the share of sinks of a picture
+with what the caption written without EAH hallucinates (arXiv 2411.09968, section 3).
 """
 
 from __future__ import annotations
@@ -17,35 +17,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eah_vllm.evaluation.ask.asking import AskError, Server
+from eah_vllm.evaluation.ask.inspection import InspectError
 from eah_vllm.evaluation.ask.setting import OFF
 from eah_vllm.evaluation.count.correlation import Correlation, partial_spearman, point_biserial, spearman
 from eah_vllm.evaluation.count.summary import NO_DIFFERENCE
-from eah_vllm.evaluation.mechanism.sink_maps import Seen, look
+from eah_vllm.evaluation.mechanism.sink_counts import Seen, look
 from eah_vllm.evaluation.task import Answer
 from eah_vllm.evaluation.tasks.scenes import ScenesTask
-from eah_vllm.method.sinks import count_sinks
-from eah_vllm.scenes import MODEL_PATH
 
 NO_CORRELATION = NO_DIFFERENCE.replace("difference", "correlation")
 
 
-def measure(task: ScenesTask, seen: Seen, thresholds: Mapping[str, float]) -> dict[str, Any]:
-    """Count sinks per layer and head, and correlate them with hallucination.
-
-    Args:
-        task: the task whose scenes were looked at.
-        seen: what `look` returned.
-        thresholds: absolute vision-sink thresholds by name.
-    """
+def measure(task: ScenesTask, seen: Seen) -> dict[str, Any]:
+    """Correlate the share of sinks per layer with hallucination; `seen` is what `look` returned for the task."""
     units = list(seen.captions)
     captions = [q for q in task.questions() if q.group == "caption" and q.unit in seen.captions]
     tally = next(iter(task.tallies({q.id: Answer(seen.captions[q.unit]) for q in captions}).values()))
     assert list(tally.units) == units, "captions and pictures are in different orders"
     column = {name: tally.counts[:, number] for number, name in enumerate(tally.columns)}
     found = []
-    for name, threshold in thresholds.items():
-        sinks = count_sinks(seen.received, threshold).double().numpy()  # `[pictures, layers, heads]`
-        density = sinks / seen.received.shape[-1]
+    for (name, threshold), sinks in zip(seen.thresholds.items(), seen.sinks, strict=True):
+        density = sinks / seen.image_tokens  # `[pictures, layers, heads]`
         over_heads = {"densest head": density.max(axis=2), "mean over heads": density.mean(axis=2)}
         found.append(
             {
@@ -57,7 +50,7 @@ def measure(task: ScenesTask, seen: Seen, thresholds: Mapping[str, float]) -> di
             }
         )
     return {
-        "image_tokens": seen.received.shape[-1],
+        "image_tokens": seen.image_tokens,
         "prompt_tokens": seen.prompt_tokens,
         "n": len(units),
         "chairs": round(100 * float(column["hallucinated"].mean()), 4),
@@ -115,20 +108,13 @@ def kept_captions(path: Path, task: ScenesTask) -> Mapping[str, str]:
     return found
 
 
-def thresholds_of(model_path: Path, prompt_tokens: int, relative: Sequence[float], absolute: Sequence[float]
-                  ) -> dict[str, float]:  # fmt: skip
-    """Return absolute thresholds by name, the checkpoint's own default first."""
-    default = json.loads((model_path / "config.json").read_text(encoding="utf-8")).get("eah", {})
-    if "relative_threshold" in default:
-        relative = [default["relative_threshold"], *relative]
-    named = {f"{value:g}/S": value / prompt_tokens for value in relative}
-    return named | {f"{value:g}": value for value in absolute}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Write `mechanism.json` and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m eah_vllm.evaluation.mechanism", description=__doc__)
-    parser.add_argument("--model", type=Path, default=MODEL_PATH, help="checkpoint (default: the built-in one)")
+    parser.add_argument("--base-url", default="http://127.0.0.1:8000/v1", help="server (default %(default)s)")
+    parser.add_argument("--model", required=True, help="served model name")
+    parser.add_argument("--api-key", default="EMPTY")
+    parser.add_argument("--concurrency", type=int, default=8, help="requests in flight (default 8)")
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--split", choices=["test", "val"], default="test")
@@ -139,12 +125,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     task = ScenesTask(args.n, args.seed, args.split)
     captions = kept_captions(args.answers, task) if args.answers else {}
-    seen = look(args.model, list(dict.fromkeys(question.unit for question in task.questions())), captions)
-    thresholds = thresholds_of(
-        args.model, seen.prompt_tokens, args.relative_threshold or [1.0, 1.5], args.threshold or [0.002]
-    )
-    found = {**task.identity(), "model": args.model.name, "captions_given": len(captions)}
-    found |= measure(task, seen, thresholds)
+    server = Server(args.base_url, args.model, args.api_key, args.concurrency)
+    thresholds = {
+        "thresholds": args.threshold or [0.002],
+        "relative_thresholds": args.relative_threshold or [1.0, 1.5],
+    }
+    try:
+        seen = look(server, task, captions, thresholds)
+    except (AskError, InspectError, ValueError) as error:
+        sys.stderr.write(f"mechanism: {error}\n")
+        return 1
+    found = {**task.identity(), "model": args.model, "captions_given": len(captions)} | measure(task, seen)
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "mechanism.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(found["told"] + "\n")
