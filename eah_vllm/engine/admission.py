@@ -5,6 +5,8 @@ logits. The hook gets no configuration, so the model's shape is part of the clas
 `V2Admission_32_40` admits requests for a model of 32 layers and 40 heads.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from eah_vllm.method.registry import asked_for
 from eah_vllm.settings import ModelShape
 
 if TYPE_CHECKING:
+    from vllm.config import ModelConfig
     from vllm.sampling_params import SamplingParams
 
 
@@ -25,6 +28,23 @@ def check_request(sampling_params: "SamplingParams", shape: ModelShape) -> None:
     if asked is not None:
         # The engine's defaults were checked at start, so only the request's own options can be out of range here.
         asked.method.resolve(asked.options, asked.method.Options(layer=0), shape, prefix=f"{asked.method.name}_")
+
+
+@contextmanager
+def without_admission(model_config: "ModelConfig") -> Iterator[None]:
+    """Hide our processor while a worker builds its model runner: requests are admitted where they come in.
+
+    A worker with any custom processor keeps every request's tokens at hand for it, and at each step waits for those of
+    the step before; also for requests that no method changes.
+    """
+    processors = model_config.logits_processors
+    if processors is not None:
+        others = [one for one in processors if not (isinstance(one, str) and one.startswith(f"{__name__}:"))]
+        model_config.logits_processors = others or None
+    try:
+        yield
+    finally:
+        model_config.logits_processors = processors  # an engine in this process admits its requests by the same object
 
 
 @cache

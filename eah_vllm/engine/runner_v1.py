@@ -8,6 +8,7 @@ from vllm.config import VllmConfig
 from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.v1.core.sched.output import SchedulerOutput
 
+from eah_vllm.engine.admission import without_admission
 from eah_vllm.engine.config import identity
 from eah_vllm.engine.refusals import refuse_resolved
 from eah_vllm.engine.served_class import register_untried
@@ -26,7 +27,8 @@ class EAHWorkerMixin:
         """Refuse what EAH cannot do, before the model is loaded, and say of which class the model will be."""
         refuse_resolved(self.vllm_config)
         register_untried(self.vllm_config)  # the process that checked the configuration may be another one
-        super().init_device()  # type: ignore[misc]
+        with without_admission(self.vllm_config.model_config):
+            super().init_device()  # type: ignore[misc]
 
     @property
     def eah(self) -> Intervention:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,13 @@ def expected(servers: tuple[InspectedServer, StockServer]) -> Expected:
         assert answer.report is not None and answer.report["applied"]  # noqa: PT018
         assert differences(answer, other, with_report=False), "EAH had no effect here"
     return ours
+
+
+def test_a_worker_has_no_processor_of_ours(servers: tuple[InspectedServer, StockServer]) -> None:
+    """With one, vLLM keeps every request's tokens at hand at each step, and waits for them; admission needs none."""
+    status, body = servers[0].post("/collective_rpc", {"method": "custom_processors"})
+    assert status == 200, body
+    assert json.loads(body)["results"] == [[[], False]]
 
 
 @pytest.mark.parametrize(

@@ -11,3 +11,9 @@ class Inspector:
         worker: Any = self
         table = worker.eah.table
         return {"running": len(table), "uncollected": len(table._uncollected)}
+
+    def custom_processors(self) -> tuple[list[str], bool]:
+        """Names of the logits processors that are not vLLM's own, and whether a step waits for the tokens before it."""
+        batch = self.model_runner.input_batch  # type: ignore[attr-defined]
+        ours = [type(one).__name__ for one in batch.logitsprocs.all if not type(one).__module__.startswith("vllm.")]
+        return ours, batch.logitsprocs_need_output_token_ids
