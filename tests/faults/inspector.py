@@ -15,12 +15,13 @@ class FaultInspector(Inspector):
     """Mixed into the worker by vLLM, so `self` is the worker."""
 
     def hold_reports(self, sign: str) -> None:
-        """Hand out no report any more; the file `sign` appears when the first one is waited for."""
+        """Hold the next report up, and with it all that follow; the file `sign` appears when it is waited for."""
         worker: Any = self
         collect = worker.eah.collect
 
         def held(tags: list[str], abandoned: list[str]) -> Any:
             if tags:
+                worker.eah.collect = collect
                 Path(sign).touch()
                 threading.Event().wait(HELD_SECONDS)  # a worker ends between two calls, not within one
             return collect(tags, abandoned)
