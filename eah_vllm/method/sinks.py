@@ -108,40 +108,13 @@ def attention_received(
     return received[:, columns]
 
 
-def mean_over_later_rows(received: Tensor, divisor: Tensor) -> Tensor:
-    """Return `received / divisor`, and 0 where the divisor is not positive: such a column is never a sink.
-
-    Args:
-        received: float32 `[num_heads, num_columns]`, as from `attention_received`.
-        divisor: `[num_columns]`, the number of later rows: `S - 1 - column`.
-    """
-    return torch.where(divisor > 0, received / divisor.clamp(min=1), 0.0)
-
-
-def mean_attention_received(
-    query: Tensor,
-    key: Tensor,
-    columns: Tensor,
-    scale: float,
-    *,
-    divisor: Tensor | None = None,
-    rows_per_block: int = ROWS_PER_BLOCK,
-) -> Tensor:
-    """Compute the mean attention that columns receive from later rows: `sum over r > c of A[h, r, c] / (S - 1 - c)`.
-
-    The arguments are those of `attention_received`; `divisor`, `[num_columns]`, replaces `S - 1 - c`.
-    """
-    received = attention_received(query, key, columns, scale, rows_per_block=rows_per_block)
-    return mean_over_later_rows(received, query.shape[0] - 1 - columns if divisor is None else divisor)
-
-
 def count_sinks(received: Tensor, threshold: float) -> Tensor:
     """Count the columns that receive more than `threshold`: `[num_heads, num_columns]` -> int64 `[num_heads]`."""
     return (received > threshold).sum(dim=-1)
 
 
 def count_sinks_of_prompts(received: Tensor, columns: ColumnTables, num_prompts: int) -> Tensor:
-    """Count each prompt's vision sinks, for all prompts at once: `count_sinks(mean_over_later_rows(...))` of each.
+    """Count each prompt's vision sinks, the columns whose mean over later rows exceeds the threshold, of all at once.
 
     Args:
         received: float32 `[num_heads, total columns]`, the sums over later rows, prompt after prompt.

@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from eah_vllm.kernels.packed import on_device
+from eah_vllm.method.sinks import ROWS_PER_BLOCK, ColumnTables, attention_received
+
 ENGINE_DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
 
@@ -32,6 +35,21 @@ class AttentionCase:
     @property
     def num_heads(self) -> int:
         return self.query.shape[1]
+
+
+def mean_attention_received(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    columns: torch.Tensor,
+    scale: float,
+    *,
+    divisor: int | None = None,
+    rows_per_block: int = ROWS_PER_BLOCK,
+) -> torch.Tensor:
+    """The product's sums over later rows, divided as it divides them; `divisor` stands in the place of `S - 1`."""
+    tables = ColumnTables.arrays([columns.tolist()], [query.shape[0] - 1 if divisor is None else divisor], [0.0])
+    received = attention_received(query, key, columns, scale, rows_per_block=rows_per_block)
+    return received / ColumnTables(*on_device(tables, "cpu")).divisor
 
 
 def random_qkv(

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eah_vllm.kernels.packed import on_device
-from eah_vllm.method.sinks import causal_attention_rows, count_sinks, mean_attention_received
+from eah_vllm.method.sinks import causal_attention_rows, count_sinks
 from eah_vllm.method.source_head import Choices, choice_of, choose_source_heads
 from eah_vllm.method.spans import ImageSpan, image_columns
 from eah_vllm.settings import RELEASED_CODE_DIVISOR
 from tests import naive
-from tests.unit.attention_cases import random_qkv
+from tests.unit.attention_cases import mean_attention_received, random_qkv
 
 sink_counts = st.lists(st.integers(0, 6), min_size=1, max_size=8)
 
@@ -99,7 +99,7 @@ def test_the_preset_released_code_chooses_what_the_released_code_chooses(num_tok
     columns = torch.tensor(image_columns([ImageSpan(35, 611)], drop_first=True))
     assert columns.tolist() == list(range(36, 611))
 
-    received = mean_attention_received(query, key, columns, 1.0, divisor=RELEASED_CODE_DIVISOR - columns)
+    received = mean_attention_received(query, key, columns, 1.0, divisor=RELEASED_CODE_DIVISOR)
     counts = count_sinks(received, 0.0008).tolist()
     head, applies = choose(counts, image_tokens=len(columns), head_zero_wins=False)
     expected = naive.released_code_source_head(causal_attention_rows(query, key, 0, 1.0))
