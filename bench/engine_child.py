@@ -17,6 +17,15 @@ BEFORE, AFTER = 35, 37
 IMAGE_ID = 3
 
 
+def picture_prompt(seed: int, side: int) -> dict[str, Any]:
+    """Make a prompt of `PROMPT_TOKENS` with a picture of `side` x `side` pixels that no other seed has."""
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
+    words = rng.integers(5, 500, BEFORE + AFTER - 1).tolist()
+    tokens = [1, *words[: BEFORE - 1], IMAGE_ID, *words[BEFORE - 1 :]]
+    return {"prompt_token_ids": tokens, "multi_modal_data": {"image": image}}
+
+
 class TimedEngine:
     """A `vllm.LLM` that is asked one request at a time."""
 
@@ -31,13 +40,7 @@ class TimedEngine:
         """Send one request with a picture that no other seed has; return seconds to the first and per further token."""
         from vllm import SamplingParams
 
-        rng = np.random.default_rng(seed)
-        image = Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
-        words = rng.integers(5, 500, BEFORE + AFTER - 1).tolist()
-        prompt: Any = {
-            "prompt_token_ids": [1, *words[: BEFORE - 1], IMAGE_ID, *words[BEFORE - 1 :]],
-            "multi_modal_data": {"image": image},
-        }
+        prompt: Any = picture_prompt(seed, side)
         params = SamplingParams(
             temperature=0, max_tokens=tokens, ignore_eos=True, detokenize=False, extra_args={"eah": 1} if eah else None
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -249,16 +249,24 @@ def extra_megabytes(function: Callable[[], object], device: torch.device) -> flo
     return (torch.cuda.max_memory_allocated(device) - before) / 2**20
 
 
-def measure(
-    shape: Shape, device: torch.device, dtype: torch.dtype, runs: int, peaks: tuple[float, float] | None
-) -> list[dict[str, object]]:
-    """Time every operation, interleaved; `peaks` are the TFLOP/s and TB/s of the device."""
-    functions = operations(shape, device, dtype)
+def in_turns(
+    functions: Mapping[str, Callable[[], object]], runs: int, device: torch.device
+) -> tuple[dict[str, float | None], dict[str, list[float]]]:
+    """Return each function's extra MiB, and its milliseconds in `runs` rounds of all."""
     memory = {name: extra_megabytes(function, device) for name, function in functions.items()}  # this also compiles
     times: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(runs):
         for name, function in functions.items():
             times[name].append(timed(function, device))
+    return memory, times
+
+
+def measure(
+    shape: Shape, device: torch.device, dtype: torch.dtype, runs: int, peaks: tuple[float, float] | None
+) -> list[dict[str, object]]:
+    """Time every operation, interleaved; `peaks` are the TFLOP/s and TB/s of the device."""
+    functions = operations(shape, device, dtype)
+    memory, times = in_turns(functions, runs, device)
     fused, rows = statistics.median(times["fused attention"]), []
     for name in functions:
         row: dict[str, object] = {"shape": str(shape), "operation": name, "milliseconds": summary(times[name])}

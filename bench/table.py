@@ -118,8 +118,6 @@ def mixed(results: Results) -> str:
     part, figures = results["parts"]["mixed"], results["figures"]
     rows: list[Sequence[str]] = []
     for setting in ("stock", "again", "off", "half"):
-        if setting not in part["rounds"]["mixed"][0]:
-            continue
         cells = []
         for metric in ("ttft_p50", "ttft_p99", "itl_p50", "itl_p99"):
             seen = f"{_medians(part['rounds']['mixed'], setting, f'{metric}_ms'):.1f}"

@@ -47,6 +47,16 @@ def layers_of(said: MethodOptions, shape: ModelShape, prefix: str) -> tuple[int,
     return layers
 
 
+def check_head(head: int, shape: ModelShape, prefix: str) -> None:
+    """Check a head that an option names, as `layers_of` checks layers.
+
+    Raises:
+        OptionError: the model does not have it.
+    """
+    if head >= shape.num_heads:
+        raise OptionError(prefix + "head", f"this model has heads 0..{shape.num_heads - 1}, got {head}")
+
+
 @dataclass(frozen=True)
 class EAHSettings(MethodSettings):
     """Settings of EAH."""
@@ -104,8 +114,8 @@ def resolve(options: EAHOptions, defaults: EAHOptions, shape: ModelShape, prefix
     assert full.head is not None
     assert full.min_density is not None
     layers = layers_of(full, shape, prefix)
-    if isinstance(full.head, int) and full.head >= shape.num_heads:
-        raise OptionError(prefix + "head", f"this model has heads 0..{shape.num_heads - 1}, got {full.head}")
+    if isinstance(full.head, int):
+        check_head(full.head, shape, prefix)
     return EAHSettings(
         layers,
         full.threshold,
@@ -146,9 +156,10 @@ def resolve_inspection(
     full = said.over(defaults)
     if not full.names_thresholds:
         full = full.over(InspectOptions(thresholds=[PRESETS["paper"].threshold or 0.0]))
-    for name, count, number in (("layer", shape.num_layers, said.layer), ("head", shape.num_heads, said.head)):
-        if number is not None and number >= count:
-            raise OptionError(prefix + name, f"this model has {name}s 0..{count - 1}, got {number}")
+    if said.layer is not None:
+        layers_of(said, shape, prefix)
+    if said.head is not None:
+        check_head(said.head, shape, prefix)
     if (said.layer is None) != (said.head is None):
         missing, there = ("layer", "head") if said.layer is None else ("head", "layer")
         raise OptionError(prefix + missing, f"must stand beside {there}: a map is that of one head of one layer")

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from bench.gpu.rows import STAND_IN, Result
-from bench.gpu_ops import PEAKS, Shape, check, extra_megabytes, operations, summary, timed
+from bench.gpu_ops import PEAKS, Shape, check, in_turns, operations, summary
 
 FLASH_3 = "FlashAttention 3"
 OURS = ("choose", "broadcast", "choose and broadcast")
@@ -90,11 +90,7 @@ def measure(shape: Shape, device: torch.device, runs: int, peaks: tuple[float, f
     if device.type != "cpu":
         functions = {FLASH_3: flash_attention_3(shape, device, dtype)} | functions
     ordinary = next(iter(functions))
-    memory = {name: extra_megabytes(function, device) for name, function in functions.items()}  # this also compiles
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(runs):
-        for name, function in functions.items():
-            times[name].append(timed(function, device))
+    memory, times = in_turns(functions, runs, device)
     rows = []
     for name, values in times.items():
         row: dict[str, Any] = {"shape": str(shape), "operation": name, "milliseconds": summary(values)}

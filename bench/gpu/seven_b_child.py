@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from bench.children import answer
-from bench.engine_child import AFTER, BEFORE, IMAGE_ID, TimedEngine
+from bench.engine_child import TimedEngine, picture_prompt
 
 SIDE = 336
 
@@ -26,7 +25,7 @@ class Engine7B(TimedEngine):
         Returns:
             Seconds of all, tokens a second, and medians of the seconds to the first and per further token.
         """
-        prompts = [_picture(seed * 1000 + idx) for idx in range(requests)]
+        prompts = [picture_prompt(seed * 1000 + idx, SIDE) for idx in range(requests)]
         asks = [how == "on" or (how == "half" and idx % 2 == 1) for idx in range(requests)]
         seconds, firsts, lasts = self._run(prompts, asks, tokens)
         further = [(last - first) / (tokens - 1) for first, last in zip(firsts, lasts, strict=True)]
@@ -44,7 +43,7 @@ class Engine7B(TimedEngine):
             Seconds of all, and medians of the seconds to the first token of the long prompts and of the others.
         """
         rng = np.random.default_rng(seed)
-        prompts: list[Any] = [_picture(seed * 1000 + idx) for idx in range(requests)]
+        prompts: list[Any] = [picture_prompt(seed * 1000 + idx, SIDE) for idx in range(requests)]
         asks = [how == "on"] * requests
         is_long = [False] * requests
         for idx in range(long):
@@ -94,15 +93,6 @@ def _memory(worker: Any, reset: bool) -> dict[str, float] | None:
     if reset:
         torch.cuda.reset_peak_memory_stats()
     return {"now": torch.cuda.memory_allocated() / 2**20, "peak": torch.cuda.max_memory_allocated() / 2**20}
-
-
-def _picture(seed: int) -> dict[str, Any]:
-    """Make a prompt of 648 tokens with a picture that no other seed has, as `TimedEngine.request` does."""
-    rng = np.random.default_rng(seed)
-    words = rng.integers(5, 500, BEFORE + AFTER - 1).tolist()
-    image = Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
-    tokens = [1, *words[: BEFORE - 1], IMAGE_ID, *words[BEFORE - 1 :]]
-    return {"prompt_token_ids": tokens, "multi_modal_data": {"image": image}}
 
 
 def serve(connection: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
+from eah_vllm.evaluation.ask.inspection import spoken
 from eah_vllm.inspector.ask import Looked
 from eah_vllm.inspector.heat import sheets_of
 
@@ -56,12 +57,6 @@ def _shrunk(picture: bytes) -> tuple[str, int, int]:
     buffer = io.BytesIO()
     small.save(buffer, "jpeg", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode(), small.width, small.height
-
-
-def spoken(threshold: Mapping[str, float]) -> str:
-    """Return a threshold as the page writes it."""
-    (kind, value), *_ = threshold.items()
-    return f"{value:g}" if kind == "threshold" else f"{value:g}/S"
 
 
 def _grid(answer: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ vLLM ignores fields that it does not know, so a request that asks for EAH or for
 answered without it and without a word about it. Every route of ours refuses it instead and says where the name belongs.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from eah_vllm.method.registry import method_of, with_field
@@ -37,25 +38,26 @@ def refuse_misplaced(fields: Any) -> Any:
 
 def _misplaced(fields: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the paths at which EAH is named wrongly, in nested objects; lists hold messages, tools and so on."""
+    methods = with_field().keys()
     found: list[tuple[str, ...]] = []
     unseen: list[tuple[tuple[str, ...], dict[str, Any]]] = [((), fields)]
     while unseen and not found:
         above, inside = unseen.pop()
         for name, value in inside.items():
             path = (*above, name)
-            if not above and (name in with_field() or name == VERIFY):
+            if not above and (name in methods or name == VERIFY):
                 continue  # this name is in its place; whoever reads it checks it
             in_xargs = above == (XARGS,)  # EAH's options may be here, and whoever reads them checks them
-            if _is_check(name) or (_is_methods(name) and not in_xargs) or (name == XARGS and EXTRA_BODY in above):
+            if _is_check(name) or (_is_any(methods, name) and not in_xargs) or (name == XARGS and EXTRA_BODY in above):
                 found.append(path)
             elif isinstance(value, dict) and name not in NOT_SCANNED and not in_xargs:
                 unseen.append((path, value))
     return found
 
 
-def _is_methods(name: str) -> bool:
+def _is_any(methods: Iterable[str], name: str) -> bool:
     lowered = name.lower()
-    return any(is_of(method, lowered) for method in with_field())
+    return any(is_of(method, lowered) for method in methods)
 
 
 def _is_check(name: str) -> bool:

@@ -165,15 +165,13 @@ async def complete(
         RefusedError: the server refuses the request.
         AskError: the server stays away for longer than its `patience`.
     """
-    image, media_type = picture
-    url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
-    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+    messages = messages_about(picture, text)
     started = time.monotonic()
     for attempt in itertools.count():
         try:
             return await client.chat.completions.create(
                 model=model,
-                messages=[{"role": "user", "content": content}],  # type: ignore[list-item,misc]
+                messages=messages,  # type: ignore[arg-type]
                 max_tokens=max_tokens,
                 temperature=0,
                 extra_body=extra_body,
@@ -186,6 +184,15 @@ async def complete(
         except openai.APIError as error:
             raise RefusedError(f"{name} is refused: {error}", getattr(error, "status_code", None)) from error
     raise AssertionError  # mypy does not know that counting has no end
+
+
+def messages_about(picture: tuple[bytes, str], text: str) -> list[dict[str, Any]]:
+    """Return the messages of a request about a picture, which are the file's bytes and its media type."""
+    image, media_type = picture
+    url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
+    return [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]}
+    ]
 
 
 def _answer(reply: Any, question: Question, setting: Setting, seconds: float) -> Answer:

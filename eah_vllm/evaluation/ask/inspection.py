@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, cast
 
 import openai
 
-from eah_vllm.evaluation.ask.asking import Server
+from eah_vllm.evaluation.ask.asking import Server, messages_about
 
 
 class InspectError(RuntimeError):
     """The server refuses to inspect, is away, or has no inspector; the message says which."""
+
+
+def spoken(threshold: Mapping[str, float]) -> str:
+    """Return a threshold of an inspection's answer as people write it: `0.002`, or `1.5/S`."""
+    (kind, value), *_ = threshold.items()
+    return f"{value:g}" if kind == "threshold" else f"{value:g}/S"
 
 
 async def inspect(
@@ -30,10 +35,7 @@ async def inspect(
     Raises:
         InspectError: the server refuses, is away, or has no inspector.
     """
-    image, media_type = picture
-    url = f"data:{media_type};base64,{base64.b64encode(image).decode()}"
-    content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": prompt}]
-    body = {"model": server.model, "messages": [{"role": "user", "content": content}], "eah": dict(options)}
+    body = {"model": server.model, "messages": messages_about(picture, prompt), "eah": dict(options)}
     try:
         return cast(Mapping[str, Any], await client.post("/eah/inspect", body=body, cast_to=object))
     except openai.NotFoundError as error:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from eah_vllm.evaluation.ask.asking import Server, complete, with_each
-from eah_vllm.evaluation.ask.inspection import InspectError, inspect
+from eah_vllm.evaluation.ask.inspection import InspectError, inspect, spoken
 from eah_vllm.evaluation.task import Question, Task
 
 Asked = Mapping[str, Sequence[float]]
@@ -105,12 +105,9 @@ def _seen(answers: Sequence[Mapping[str, Any]], captions: Mapping[str, str], own
     )
     said = answers[0]["thresholds"]
     order = sorted(range(len(said)), key=lambda place: said[place] != own)
-    named = dict(_named(said[place], prompt_tokens) for place in order)
-    return Seen(named, counts.transpose(3, 0, 1, 2)[order], captions, image_tokens, prompt_tokens)
-
-
-def _named(threshold: Mapping[str, float], prompt_tokens: int) -> tuple[str, float]:
-    if "relative_threshold" in threshold:
-        value = threshold["relative_threshold"]
-        return f"{value:g}/S", value / prompt_tokens
-    return f"{threshold['threshold']:g}", threshold["threshold"]
+    absolute = {
+        spoken(said[place]): value / (prompt_tokens if kind == "relative_threshold" else 1)
+        for place in order
+        for kind, value in said[place].items()
+    }
+    return Seen(absolute, counts.transpose(3, 0, 1, 2)[order], captions, image_tokens, prompt_tokens)

@@ -12,6 +12,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from eah_vllm.options import shown
 from eah_vllm_server.errors import error_response
+from eah_vllm_server.hardening.edge.answer_headers import page_headers
 
 SECTION = "eah_playground"
 PAGE = "/playground"
@@ -25,17 +26,10 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".webp": "image/webp",
 }
-# Nothing is loaded from elsewhere and nothing stands inside the page; `blob:` and `data:` are the visitor's picture.
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
-HEADERS = {
-    "Content-Security-Policy": POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # a browser asks whether a file is still the same, so an upgrade shows at once
-}
+# Hardening adds the same to pages without headers of their own; these hold where it is off, too. `blob:` and `data:`
+# are the visitor's picture. A browser asks whether a file is still the same, so an upgrade shows at once.
+HEADERS = page_headers("'self' blob: data:") | {"Cache-Control": "no-cache"}
+POLICY = HEADERS["Content-Security-Policy"]
 
 
 def is_served(additional: Any) -> bool:

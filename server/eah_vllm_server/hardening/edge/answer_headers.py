@@ -3,11 +3,21 @@
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# A page may load scripts, styles and pictures of this server only, and hold none itself; no frames, forms or plug-ins.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-)
+
+def page_headers(pictures: str) -> dict[str, str]:
+    """Return the headers of a page that may load scripts and styles of this server only, and hold none itself.
+
+    There are no frames, forms or plug-ins; `pictures` says where its pictures may come from.
+    """
+    return {
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+        f"img-src {pictures}; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+
+
+PAGE_HEADERS = page_headers("'self' data:")
 
 
 class AnswerHeaders:
@@ -26,9 +36,8 @@ class AnswerHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 if headers.get("content-type", "").startswith("text/html"):
-                    headers.setdefault("Content-Security-Policy", PAGE_POLICY)
-                    headers.setdefault("X-Content-Type-Options", "nosniff")
-                    headers.setdefault("Referrer-Policy", "no-referrer")
+                    for name, value in PAGE_HEADERS.items():
+                        headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)
