@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 def _train(args: argparse.Namespace) -> int:
     import torch
 
+    from eah_vllm.scenes.model import ModelSize
     from eah_vllm.scenes.smoke import smoke_test
     from eah_vllm.scenes.training import Recipe, Trainer
 
@@ -29,7 +30,8 @@ def _train(args: argparse.Namespace) -> int:
     if (args.out / "training.json").exists():
         _LOG.info("%s holds a finished model; choose another folder to train anew", args.out)
         return 0
-    Trainer(Recipe(seed=args.seed), args.out, args.workers).run()
+    size = ModelSize() if args.layers is None else ModelSize(layers=args.layers)
+    Trainer(Recipe(size, seed=args.seed), args.out, args.workers).run()
     _LOG.info("checkpoint written to %s", args.out)
     return 0
 
@@ -70,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     train = commands.add_parser("train", help="train the built-in model; run again to go on after an interruption")
     train.add_argument("--out", type=Path, help="folder of the checkpoint (not needed for --smoke)")
     train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--layers", type=int, help="decoder layers (default: as many as the built-in model has)")
     train.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")
     train.add_argument("--workers", type=int, default=1, help="processes that render scenes ahead")
     train.add_argument(
