@@ -6,7 +6,7 @@ It shares nothing with `eah_vllm`. `rows_reference.py` runs it inside a model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -27,9 +27,6 @@ class Reinforced:
     """The same with outliers at 0."""
     mass: tuple[float, ...]
     """Attention of the row that predicts the first token on all image tokens, per head."""
-    margin: float
-    """Smallest distance of any comparison that decided something, as a share of the layer's mean score. Where it is of
-    the size of rounding errors, the case is no good for a comparison with another implementation."""
 
 
 @dataclass(slots=True)
@@ -61,9 +58,7 @@ class VHR:
         """
         outcome = reinforced(layer, self.factor, output, self.image_free[layer], attention[:, columns].sum(dim=1))
         if self.given is not None:
-            outcome = Reinforced(
-                layer, self.given[layer], self.factor, outcome.divergence, outcome.score, outcome.mass, float("inf")
-            )
+            outcome = replace(outcome, heads=self.given[layer])
         self.report.append(outcome)
         factors = torch.ones(len(output), 1)
         for head in outcome.heads:
@@ -89,15 +84,7 @@ def reinforced(
             score[head] = 0.0
     middle = median(score)  # of an even number: the mean of the two in the middle
     heads = tuple(head for head in range(num_heads) if score[head] > middle)
-
-    margins = [abs(value - middle) / mean(divergence) for value in score if value != middle]
-    for head in range(num_heads):  # two comparisons make an outlier; one that fails clearly is enough for none
-        by_distance, by_energy = divergence[head] / far - 1, energy[head] / loud - 1
-        if by_distance > 0 and by_energy > 0:
-            margins.append(min(by_distance, by_energy))
-        else:
-            margins.append(max(-by_distance, -by_energy))
-    return Reinforced(layer, heads, factor, tuple(divergence), tuple(score), tuple(mass.tolist()), min(margins))
+    return Reinforced(layer, heads, factor, tuple(divergence), tuple(score), tuple(mass.tolist()))
 
 
 def default_layers(num_layers: int) -> tuple[int, ...]:

@@ -58,11 +58,26 @@ def test_every_layer_and_strength_has_an_effect_of_its_own(checkpoint: Path) -> 
         {"clva": CLVA_STRONG},
         {"clva": CLVA_STRONG | {"alpha": 1.0}},
         {"clva": CLVA_STRONG | {"beta": 0.0}},
-        {"clva": {"early": [0], "middle": [0], "deep": [1], "alpha": 3.0, "beta": 0.0}},
         {"eah": EAH},
         {"eah": EAH, "vhr": VHR},
     ]
-    found = [generate(checkpoint, **methods).first_token_logprobs for methods in settings]
+    assert_all_differ(checkpoint, settings)
+
+
+def test_every_part_of_the_depth_has_an_effect_of_its_own(unusual_checkpoint: Path) -> None:
+    parts: list[dict[str, list[int]]] = [
+        {},
+        {"middle": [2]},
+        {"middle": [1, 2]},
+        {"early": [1], "middle": [2]},
+        {"deep": [4]},
+        {"deep": [3, 4]},
+    ]
+    assert_all_differ(unusual_checkpoint, [{}, *({"clva": CLVA_STRONG | {"deep": [3]} | part} for part in parts)])
+
+
+def assert_all_differ(path: Path, settings: list[dict[str, dict[str, Any]]]) -> None:
+    found = [generate(path, **methods).first_token_logprobs for methods in settings]
     for number, row in enumerate(found):
         assert all(float((row - other).abs().max()) > 0.01 for other in found[:number]), settings[number]
 
@@ -85,13 +100,13 @@ def test_without_an_image_nothing_happens(mha_checkpoint: Path) -> None:
 
 
 @contextmanager
-def output_projections_multiplied(model: Any, factors: dict[int, torch.Tensor], first_row: int) -> Iterator[None]:
-    """From `first_row` on, what enters the output projection of some layers is multiplied by a factor per head."""
+def output_projections_multiplied(model: Any, factors: dict[int, torch.Tensor], rows: slice) -> Iterator[None]:
+    """In these rows, what enters the output projection of some layers is multiplied by a factor per head."""
 
     def multiplied(factor: torch.Tensor) -> Any:
         def before(module: Any, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
             heads = inputs[0].unflatten(-1, (len(factor), -1)).clone()
-            heads[:, first_row:] *= factor[:, None]
+            heads[:, rows] *= factor[:, None]
             return (heads.flatten(-2),)
 
         return before
@@ -118,9 +133,14 @@ def test_its_steps_equal_one_pass_over_prompt_and_answer(checkpoint: Path) -> No
         factors[outcome.layer][list(outcome.heads)] = 2.0
     pixels = processor.image_processor(IMAGES, return_tensors="pt")["pixel_values"]
     whole, length = torch.tensor([got.prompt_token_ids + got.tokens]), len(got.prompt_token_ids)
-    with output_projections_multiplied(model, factors, length - 1), torch.inference_mode():
-        logits = model(input_ids=whole, pixel_values=pixels).logits[0]
-    assert_close(torch.log_softmax(logits, dim=-1)[length - 1 : -1], got.logprobs)
+    for rows in (slice(length - 1, None), slice(length - 1, length)):
+        with output_projections_multiplied(model, factors, rows), torch.inference_mode():
+            logits = model(input_ids=whole, pixel_values=pixels).logits[0]
+        logprobs = torch.log_softmax(logits, dim=-1)[length - 1 : -1]
+        if rows.stop is None:
+            assert_close(logprobs, got.logprobs)
+        else:  # were the generated rows left alone, one would see it
+            assert float((logprobs[1:] - got.logprobs[1:]).abs().max()) > 0.1
 
 
 def test_given_heads_are_those_of_the_rule_or_others(mha_checkpoint: Path) -> None:
