@@ -28,6 +28,8 @@ def test_an_outlier_is_far_and_loud() -> None:
         found = reinforced(0, 2.0, without + away, without, torch.ones(6))
         assert found.divergence == pytest.approx((1, 2, 3, 4, 5, 20))
         assert (found.heads, found.score[5]) == (heads, pytest.approx(score))
+    nearly = outputs_of_norm(1, 1, 2, 2.05).roll(1, dims=1)  # 1.5125 + 0.592, or + 0.513 if divided by four
+    assert reinforced(0, 2.0, loud[2:] + nearly, loud[2:], torch.ones(4)).heads == (2, 3)
     loud_elsewhere = outputs_of_norm(9, 1, 1, 1, 1, 1)
     assert reinforced(0, 2.0, loud_elsewhere + away, loud_elsewhere, torch.ones(6)).heads == (3, 4, 5)
 
@@ -47,6 +49,23 @@ def test_turned_attention_keeps_its_sum() -> None:
 def test_sensitive_heads_are_the_lower_ones_among_equals() -> None:
     assert sensitive_heads([0.2, 0.5, 0.2, 0.2]) == [0, 1]
     assert sensitive_heads([0.1, 0.2, 0.3]) == [2]
+
+
+def test_anchors_are_means_of_middle_and_early_layers() -> None:
+    """Two heads that see two image tokens and a text token, whose values are such that one reads the vectors off."""
+    value = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]).expand(2, 3, 2)
+    rows = [
+        [[0.4, 0.4, 0.2], [0.3, 0.1, 0.6]],  # early: the head with less on the image, 0.75 and 0.25 of it
+        [[0.1, 0.1, 0.8], [0.6, 0.2, 0.2]],  # middle: the head with more, 0.75 and 0.25
+        [[0.2, 0.6, 0.2], [0.1, 0.1, 0.8]],  # middle: the head with more, 0.25 and 0.75
+        [[0.4, 0.1, 0.5], [0.1, 0.1, 0.8]],  # deep: the first head, 0.4 - 0.25 and 0.1 + 0, then 0.5 in all
+    ]
+    method = CLVA(alpha=0.5, beta=1.0, early=(0,), middle=(1, 2), deep=(3,))
+    for layer, row in enumerate(rows):
+        _, shift = method.at_last_row(layer, torch.tensor(row), torch.zeros(2, 2), value, [0, 1])
+        if layer < 3:
+            assert not shift.any()
+    torch.testing.assert_close(shift, torch.tensor([[-0.1, 0.1], [0.0, 0.0]]))
 
 
 def test_the_vectors_are_what_the_turned_attention_would_have_added() -> None:
