@@ -28,6 +28,7 @@ from tests.engine.row_asks import (
 from tests.rows_reference import rows_generate
 
 BLOCK = 32
+TOKENS_PER_STEP = 24
 Serve = Callable[..., Engine]
 
 
@@ -148,10 +149,10 @@ def test_preempted_requests_equal_the_references(serve: Serve, gqa_checkpoint: P
 
 def test_a_prompt_in_pieces_equals_the_reference(serve: Serve, gqa_checkpoint: Path) -> None:
     """VHR may be split over steps; CLVA needs its whole prompt, which no step of this engine holds."""
-    engine = serve(gqa_checkpoint, max_num_batched_tokens=BLOCK, enable_prefix_caching=False)
+    engine = serve(gqa_checkpoint, max_num_batched_tokens=TOKENS_PER_STEP, enable_prefix_caching=False)
     cases = [case for case in mixed_cases() if case.methods.keys() <= {"vhr"}]
     answers = assert_batch_equals_references(engine, gqa_checkpoint, cases)
-    assert min(len(answer.prompt_token_ids) for answer in answers[:2]) > BLOCK
+    assert min(len(answer.prompt_token_ids) for answer in answers[:2]) > TOKENS_PER_STEP
     (split,) = engine.generate([Case({"clva": CLVA}).ask("split")])
     assert_equals_reference(split, Case().reference(gqa_checkpoint))
     report = report_of(engine, "split-clva")
