@@ -152,6 +152,8 @@ class EngineDefaults(EAHOptions):
         True, description="false: no prompt is split, of any request, and a step has room for the longest one"
     )
 
+    methods: list[str] | None = Field(None, description="methods that requests of this server may ask for")
+
     prefix_reuse: bool = Field(
         False, description="EAH prompts may read the prefix cache, with the source head chosen when it was written"
     )

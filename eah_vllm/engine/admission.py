@@ -24,10 +24,9 @@ def check_request(sampling_params: "SamplingParams", shape: ModelShape) -> None:
     Raises:
         OptionError: an option is bad; this is a `ValueError`, which vLLM answers with 400.
     """
-    asked = asked_for(sampling_params.extra_args)
-    if asked is not None:
+    for asked in asked_for(sampling_params.extra_args):
         # The engine's defaults were checked at start, so only the request's own options can be out of range here.
-        asked.method.resolve(asked.options, asked.method.Options(layer=0), shape, prefix=f"{asked.method.name}_")
+        asked.method.resolve(asked.options, asked.method.Options(), shape, prefix=f"{asked.method.name}_")
 
 
 @contextmanager

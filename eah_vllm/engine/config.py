@@ -55,6 +55,12 @@ def all_defaults(vllm_config: VllmConfig) -> Mapping[str, MethodOptions]:
     return {name: method_defaults(vllm_config, method) for name, method in METHODS.items()}
 
 
+def enabled_methods(vllm_config: VllmConfig) -> Mapping[str, Method]:
+    """Return the methods that requests of this server may ask for."""
+    named = engine_settings(vllm_config).methods
+    return {n: m for n, m in METHODS.items() if not m.has_field or (m.on_by_default if named is None else n in named)}
+
+
 def drafting_slots(vllm_config: VllmConfig) -> int:
     """Return how many slots of a step each request takes for drafts, in addition to its tokens."""
     speculative = vllm_config.speculative_config

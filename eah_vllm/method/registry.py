@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from eah_vllm.method.base import Method
+from eah_vllm.method.clva import CLVA
 from eah_vllm.method.eah import EAH
 from eah_vllm.method.inspect import Inspect
+from eah_vllm.method.vhr import VHR
 from eah_vllm.options import MethodOptions, OptionError
 from eah_vllm.wire import from_extra_args, is_of
 
-METHODS: dict[str, Method] = {"eah": EAH(), "inspect": Inspect()}
+METHODS: dict[str, Method] = {"eah": EAH(), "vhr": VHR(), "clva": CLVA(), "inspect": Inspect()}
 """Every method. Another package adds its own with `register`, from a `vllm.general_plugins` entry point."""
 
 
@@ -48,7 +50,7 @@ def method_of(field: str) -> str:
     return next((name for name in METHODS if any(is_of(name, part) for part in parts)), "eah")
 
 
-def asked_for(extra_args: Mapping[str, Any] | None) -> Asked | None:
+def asked_for(extra_args: Mapping[str, Any] | None) -> tuple[Asked, ...]:
     """Return the method that the flat options of a request ask for; None for a plain request.
 
     Raises:
@@ -58,7 +60,7 @@ def asked_for(extra_args: Mapping[str, Any] | None) -> Asked | None:
     for method in METHODS.values():
         asked = from_extra_args(extra_args, method.name, method.Options)
         found += [Asked(method, *asked)] if asked is not None else []
-    return only_one(found)
+    return tuple(found)
 
 
 def only_one(found: Sequence[Asked]) -> Asked | None:
