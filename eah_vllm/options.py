@@ -50,17 +50,24 @@ class CallerOptions(BaseModel):
 
 
 class MethodOptions(CallerOptions):
-    """Options of a method: every method has these two, and a subclass adds those of its own."""
+    """Options of a method: every method has this one, and a subclass adds those of its own."""
+
+    BLAMED: ClassVar[str] = "report"
+
+    report: bool | None = Field(None, description="return what was done")
+
+
+class LayerOptions(MethodOptions):
+    """Options of a method that does the same in each of its layers, so that one option names them all."""
 
     BLAMED: ClassVar[str] = "layer"
 
     layer: Annotated[LayerIdx | Annotated[list[LayerIdx], Field(min_length=1)] | None, BeforeValidator(refuse_bool)] = (
         Field(None, description="decoder layer or layers, 0-based")
     )
-    report: bool | None = Field(None, description="return what was done")
 
 
-class EAHOptions(MethodOptions):
+class EAHOptions(LayerOptions):
     """Options of EAH (arXiv 2411.09968)."""
 
     BLAMED: ClassVar[str] = "relative_threshold"
@@ -107,7 +114,7 @@ class EAHOptions(MethodOptions):
         return type(self)(**{**rest, **said})
 
 
-class InspectOptions(MethodOptions):
+class InspectOptions(LayerOptions):
     """Options of the inspector, which reads every layer; `layer` and `head` name the one map that is returned whole."""
 
     BLAMED: ClassVar[str] = "thresholds"

@@ -8,6 +8,8 @@ from vllm.logger import init_logger
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 from vllm.platforms import current_platform
 
+from eah_vllm.engine.admission import __name__ as admission_module
+from eah_vllm.engine.admission import class_name
 from eah_vllm.engine.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
 from eah_vllm.engine.served_class import has_mechanism, register_untried
 from eah_vllm.method.base import Method
@@ -141,7 +143,7 @@ def _adapt(vllm_config: VllmConfig) -> None:
     vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
     vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
     runner = "V2" if vllm_config.use_v2_model_runner else "V1"
-    admission = f"eah_vllm.engine.admission:{runner}Admission_{shape.num_layers}_{shape.num_heads}"
+    admission = f"{admission_module}:{class_name(runner, shape, all_defaults(vllm_config))}"
     processors = list(vllm_config.model_config.logits_processors or [])
     if admission not in processors:
         vllm_config.model_config.logits_processors = [*processors, admission]
