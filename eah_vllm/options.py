@@ -152,7 +152,19 @@ class InspectOptions(LayerOptions):
         return type(self)(**{**rest, **said})
 
 
-class EngineDefaults(EAHOptions):
+class CheckpointDefaults(EAHOptions):
+    """Fields of `eah` in a checkpoint's `config.json`: defaults of the options, and the methods to serve it with."""
+
+    methods: list[str] | Literal["all"] | None = Field(
+        None, description="names of the methods that requests may ask for, or `all`; requests for others are refused"
+    )
+
+    def options(self) -> EAHOptions:
+        """Return the option defaults alone."""
+        return EAHOptions(**self.model_dump(include=set(EAHOptions.model_fields)))
+
+
+class EngineDefaults(CheckpointDefaults):
     """Fields of `--additional-config '{"eah": {...}}'`: server-wide defaults of the options, and engine settings."""
 
     chunked_prefill: bool = Field(
@@ -171,10 +183,6 @@ class EngineDefaults(EAHOptions):
     def engine_fields(cls) -> set[str]:
         """Return the names of the fields that are settings of the engine and no options of a request."""
         return set(cls.model_fields) - set(EAHOptions.model_fields)
-
-    def options(self) -> EAHOptions:
-        """Return the option defaults alone."""
-        return EAHOptions(**self.model_dump(include=set(EAHOptions.model_fields)))
 
 
 class OptionError(ValueError):

@@ -3,7 +3,7 @@
 vLLM's only per-request admission hook is a custom logits processor's `validate_params`. The processors here change no
 logits. The hook gets no configuration, so what requests are checked against is part of the class name that the config
 hook registers: `V2Admission_32_40_7b7d` admits requests for a model of 32 layers and 40 heads on a server whose
-defaults of the methods' options are, as JSON in hexadecimal digits, `{}`.
+enabled methods have the default options `{}`: JSON in hexadecimal digits.
 """
 
 import json
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from eah_vllm.method.registry import METHODS, asked_for
+from eah_vllm.method.registry import METHODS, asked_for, resolve_all
 from eah_vllm.options import MethodOptions
 from eah_vllm.settings import ModelShape
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 Defaults = Mapping[str, MethodOptions]
-"""The server's defaults of the options, by method."""
+"""The server's defaults of the options, by the name of each enabled method."""
 
 
 def class_name(runner: str, shape: ModelShape, defaults: Defaults) -> str:
@@ -32,15 +32,12 @@ def class_name(runner: str, shape: ModelShape, defaults: Defaults) -> str:
 
 
 def check_request(sampling_params: "SamplingParams", shape: ModelShape, defaults: Defaults) -> None:
-    """Refuse a request whose options of a method are bad.
+    """Refuse a request whose methods or options are impossible.
 
     Raises:
-        OptionError: an option is bad; this is a `ValueError`, which vLLM answers with 400.
+        OptionError: saying which, and why; this is a `ValueError`, which vLLM answers with 400.
     """
-    asked = asked_for(sampling_params.extra_args)
-    if asked is not None:
-        name = asked.method.name
-        asked.method.resolve(asked.options, defaults[name], shape, prefix=f"{name}_")
+    resolve_all(asked_for(sampling_params.extra_args), defaults, shape, flat=True)
 
 
 @contextmanager

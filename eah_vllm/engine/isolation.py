@@ -26,7 +26,7 @@ def give_order(
     Values that a caller has put there are removed.
     """
     params = request.sampling_params
-    asked = asked_for(params.extra_args) if params is not None else None
+    asked = next(iter(asked_for(params.extra_args)), None) if params is not None else None
     if asked is None:
         if order_of(params.extra_args if params is not None else None) is not None:
             _write(request, None)
