@@ -11,7 +11,7 @@ from vllm.multimodal.inputs import MultiModalFeatureSpec
 from vllm.v1.request import Request
 
 from eah_vllm.engine.block_hashes import keep_apart_from
-from eah_vllm.method.registry import METHODS, asked_for
+from eah_vllm.method.registry import METHODS, asked_for, resolve_all
 from eah_vllm.options import MethodOptions
 from eah_vllm.order import ORDER_FIELD, Order, orders_of
 from eah_vllm.report import PROMPT_SPLIT
@@ -28,15 +28,8 @@ def give_orders(
     """
     params = request.sampling_params
     asked = asked_for(params.extra_args) if params is not None else ()
-    orders = [
-        Order(
-            one.method.name,
-            one.method.resolve(one.options, defaults[one.method.name], shape),
-            one.tag,
-            modalities=modalities,
-        )
-        for one in asked
-    ]
+    settings = resolve_all(asked, defaults, shape)
+    orders = [Order(one.method.name, settings[one.method.name], one.tag, modalities=modalities) for one in asked]
     if orders or (params is not None and orders_of(params.extra_args)):
         write_orders(request, orders)
     return orders

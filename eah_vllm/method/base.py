@@ -146,11 +146,11 @@ class Method(ABC):
     changes_kv: ClassVar[bool] = True
     """Whether KV of later layers depends on it. If not, it only reads: it needs no cache of its own, and reads the
     layers that it can where others cannot be changed."""
+    on_by_default: ClassVar[bool] = True
+    """Whether a server that names no methods (`eah.methods`) enables it."""
     has_field: ClassVar[bool] = True
     """Whether an HTTP field and an alias of its name switch it on; a method without them has a route of its own."""
 
-    on_by_default: ClassVar[bool] = True
-    """Whether requests may ask for it where the server does not say which methods these may ask for."""
     needs_whole_prompt: ClassVar[bool] = True
     """Whether it needs every row of the prompt in one step, so that the prompt is not split and reads no cache."""
     acts_on_rows: ClassVar[frozenset[RowValue]] = frozenset()
