@@ -20,6 +20,7 @@ from eah_vllm.options import EAHOptions
 from eah_vllm.order import Order
 from eah_vllm.settings import ModelShape, resolve
 from eah_vllm.worker.host_copy import on_host
+from eah_vllm.worker.batch_plan import BatchPlan
 from eah_vllm.worker.intervention import Intervention
 from eah_vllm.worker.request_state import RequestState
 from tests.unit.attention_cases import random_qkv
@@ -95,7 +96,7 @@ ONE_RANK = HeadShards(0, 1, lambda local: local)
 def together(batch: Parts[RequestState], gpu: PretendedGPU) -> dict[str, Any]:
     """All prompts at once, in all layers, and what was launched in each."""
     intervention = Intervention()
-    intervention.set_plan({layer: {"eah": batch} for layer in LAYERS})
+    intervention.set_plan(BatchPlan({layer: {"eah": batch} for layer in LAYERS}))
     found: dict[str, Any] = {"chosen": {}, "launched": {}, "output": {}}
     for layer in LAYERS:
 
