@@ -8,13 +8,15 @@ from itertools import combinations
 from typing import Any
 
 from eah_vllm.method.base import Method
+from eah_vllm.method.clva import CLVA
 from eah_vllm.method.eah import EAH
 from eah_vllm.method.inspect import Inspect
+from eah_vllm.method.vhr import VHR
 from eah_vllm.options import MethodOptions, OptionError
 from eah_vllm.settings import MethodSettings, ModelShape
 from eah_vllm.wire import from_extra_args, is_of
 
-METHODS: dict[str, Method] = {"eah": EAH(), "inspect": Inspect()}
+METHODS: dict[str, Method] = {"eah": EAH(), "vhr": VHR(), "clva": CLVA(), "inspect": Inspect()}
 """Every method. Another package adds its own with `register`, from a `vllm.general_plugins` entry point."""
 
 
