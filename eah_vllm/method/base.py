@@ -127,6 +127,9 @@ class Method(ABC):
     layers that it can where others cannot be changed."""
     has_field: ClassVar[bool] = True
     """Whether an HTTP field and an alias of its name switch it on; a method without them has a route of its own."""
+    random_twin: ClassVar[Mapping[str, Any] | None] = None
+    """The options that make its control: what it would choose is drawn at random, as much of it and as strong. Its
+    option `seed` then says which draw. None where the method has no such control."""
 
     @abstractmethod
     def resolve(
