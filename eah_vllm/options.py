@@ -50,17 +50,24 @@ class CallerOptions(BaseModel):
 
 
 class MethodOptions(CallerOptions):
-    """Options of a method: every method has these two, and a subclass adds those of its own."""
+    """Options of a method: every method has this one, and a subclass adds those of its own."""
+
+    BLAMED: ClassVar[str] = "report"
+
+    report: bool | None = Field(None, description="return what was done")
+
+
+class LayerOptions(MethodOptions):
+    """Options of a method that does the same in each of its layers, so that one option names them all."""
 
     BLAMED: ClassVar[str] = "layer"
 
     layer: Annotated[LayerIdx | Annotated[list[LayerIdx], Field(min_length=1)] | None, BeforeValidator(refuse_bool)] = (
         Field(None, description="decoder layer or layers, 0-based")
     )
-    report: bool | None = Field(None, description="return what was done")
 
 
-class EAHOptions(MethodOptions):
+class EAHOptions(LayerOptions):
     """Options of EAH (arXiv 2411.09968)."""
 
     BLAMED: ClassVar[str] = "relative_threshold"
@@ -107,7 +114,7 @@ class EAHOptions(MethodOptions):
         return type(self)(**{**rest, **said})
 
 
-class InspectOptions(MethodOptions):
+class InspectOptions(LayerOptions):
     """Options of the inspector, which reads every layer; `layer` and `head` name the one map that is returned whole."""
 
     BLAMED: ClassVar[str] = "thresholds"
@@ -145,7 +152,19 @@ class InspectOptions(MethodOptions):
         return type(self)(**{**rest, **said})
 
 
-class EngineDefaults(EAHOptions):
+class CheckpointDefaults(EAHOptions):
+    """Fields of `eah` in a checkpoint's `config.json`: defaults of the options, and the methods to serve it with."""
+
+    methods: list[str] | Literal["all"] | None = Field(
+        None, description="names of the methods that requests may ask for, or `all`; requests for others are refused"
+    )
+
+    def options(self) -> EAHOptions:
+        """Return the option defaults alone."""
+        return EAHOptions(**self.model_dump(include=set(EAHOptions.model_fields)))
+
+
+class EngineDefaults(CheckpointDefaults):
     """Fields of `--additional-config '{"eah": {...}}'`: server-wide defaults of the options, and engine settings."""
 
     chunked_prefill: bool = Field(
@@ -164,10 +183,6 @@ class EngineDefaults(EAHOptions):
     def engine_fields(cls) -> set[str]:
         """Return the names of the fields that are settings of the engine and no options of a request."""
         return set(cls.model_fields) - set(EAHOptions.model_fields)
-
-    def options(self) -> EAHOptions:
-        """Return the option defaults alone."""
-        return EAHOptions(**self.model_dump(include=set(EAHOptions.model_fields)))
 
 
 class OptionError(ValueError):

@@ -22,6 +22,16 @@ UNSUPPORTED_MODEL = "unsupported_model"
 """The served model is not loaded with EAH; `detail` says how to try it."""
 DISABLED = "disabled"
 """EAH is switched off on this server (`EAH_DISABLE=1`)."""
+NO_HEAD = "no_head"
+"""No head of the layer stands out: their outputs with and without the image differ alike."""
+NO_IMAGE_FREE_PASS = "no_image_free_pass"
+"""The prompt without its images, with which the method compares, could not be computed; `detail` says why."""
+LAST_ROW_ALONE = "last_row_alone"
+"""The row that predicts the first token came in a step by itself, which a CUDA graph may have replayed."""
+LAYERS_APART = "layers_apart"
+"""The method takes from some layers what it uses in deeper ones, and pipeline stages keep these layers apart."""
+SESSION = "session"
+"""The request's prompt grows while it runs (streamed input), so that no row of it is the last one."""
 NOT_RUN = "not_run"
 """The prompt was never computed (aborted, or refused by the engine)."""
 
@@ -46,17 +56,24 @@ class Report:
     """What else is to be said of the reason; absent from the JSON form where there is nothing."""
     modality: str | None = None
     """Modalities whose tokens counted as image tokens; absent from the JSON form where these were pictures alone."""
+    image_free_tokens: int | None = None
+    """Prompt tokens of the image-free pass that ran first; absent from the JSON form where there was none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
         said = {"applied": self.applied, "reason": self.reason, "layers": [dict(layer) for layer in self.layers]}
-        more = {"detail": self.detail or DETAILS.get(self.reason or ""), "modality": self.modality}
+        more = {
+            "detail": self.detail or DETAILS.get(self.reason or ""),
+            "modality": self.modality,
+            "image_free_tokens": self.image_free_tokens,
+        }
         return said | {name: value for name, value in more.items() if value is not None}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Report":
         """Read the JSON form back."""
-        return cls(data["applied"], data["reason"], tuple(data["layers"]), data.get("detail"), data.get("modality"))
+        more = (data.get(name) for name in ("detail", "modality", "image_free_tokens"))
+        return cls(data["applied"], data["reason"], tuple(data["layers"]), *more)
 
 
 def merge_reports(parts: Sequence[Report]) -> Report:
@@ -67,4 +84,5 @@ def merge_reports(parts: Sequence[Report]) -> Report:
     reasons = [(part.reason, part.detail) for part in parts if part.reason not in (None, NOT_RUN)]
     applied = any(part.applied for part in parts)
     reason, detail = reasons[0] if reasons else (None if applied else NOT_RUN, None)
-    return Report(applied, reason, tuple(layers[idx] for idx in sorted(layers)), detail, parts[0].modality)
+    of_all = tuple(layers[idx] for idx in sorted(layers))
+    return Report(applied, reason, of_all, detail, parts[0].modality, parts[0].image_free_tokens)

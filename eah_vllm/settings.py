@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from eah_vllm.options import EAHOptions, HeadRule, InspectOptions, MethodOptions, OptionError, PresetName
+from eah_vllm.options import EAHOptions, HeadRule, InspectOptions, LayerOptions, OptionError, PresetName
 
 RELEASED_CODE_DIVISOR = 647
 """The released code divides column c by 647 - c: correct for prompts of 648 tokens (modeling_llama_eah.py line 86)."""
@@ -34,7 +34,7 @@ class MethodSettings:
         return hashlib.sha256(f"{type(self).__module__} {self.VERSION} {self!r}".encode()).hexdigest()[:32]
 
 
-def layers_of(said: MethodOptions, shape: ModelShape, prefix: str) -> tuple[int, ...]:
+def layers_of(said: LayerOptions, shape: ModelShape, prefix: str) -> tuple[int, ...]:
     """Return the layers that options name, ascending; `prefix` is how the caller spells option names.
 
     Raises:

@@ -1,16 +1,19 @@
 """Checks options before the engine sees a request, whatever way it came in; bad options are refused with 400.
 
 vLLM's only per-request admission hook is a custom logits processor's `validate_params`. The processors here change no
-logits. The hook gets no configuration, so the model's shape is part of the class name that the config hook registers:
-`V2Admission_32_40` admits requests for a model of 32 layers and 40 heads.
+logits. The hook gets no configuration, so what requests are checked against is part of the class name that the config
+hook registers: `V2Admission_32_40_7b7d` admits requests for a model of 32 layers and 40 heads on a server whose
+enabled methods have the default options `{}`: JSON in hexadecimal digits.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from eah_vllm.method.registry import asked_for
+from eah_vllm.method.registry import METHODS, asked_for, resolve_all
+from eah_vllm.options import MethodOptions
 from eah_vllm.settings import ModelShape
 
 if TYPE_CHECKING:
@@ -18,16 +21,23 @@ if TYPE_CHECKING:
     from vllm.sampling_params import SamplingParams
 
 
-def check_request(sampling_params: "SamplingParams", shape: ModelShape) -> None:
-    """Refuse a request whose options of a method are bad.
+Defaults = Mapping[str, MethodOptions]
+"""The server's defaults of the options, by the name of each enabled method."""
+
+
+def class_name(runner: str, shape: ModelShape, defaults: Defaults) -> str:
+    """Return the name of the class that checks requests for a model runner, "V1" or "V2"."""
+    said = {name: options.model_dump(exclude_none=True) for name, options in defaults.items()}
+    return f"{runner}Admission_{shape.num_layers}_{shape.num_heads}_{json.dumps(said).encode().hex()}"
+
+
+def check_request(sampling_params: "SamplingParams", shape: ModelShape, defaults: Defaults) -> None:
+    """Refuse a request whose methods or options are impossible.
 
     Raises:
-        OptionError: an option is bad; this is a `ValueError`, which vLLM answers with 400.
+        OptionError: saying which, and why; this is a `ValueError`, which vLLM answers with 400.
     """
-    asked = asked_for(sampling_params.extra_args)
-    if asked is not None:
-        # The engine's defaults were checked at start, so only the request's own options can be out of range here.
-        asked.method.resolve(asked.options, asked.method.Options(layer=0), shape, prefix=f"{asked.method.name}_")
+    resolve_all(asked_for(sampling_params.extra_args), defaults, shape, flat=True)
 
 
 @contextmanager
@@ -47,14 +57,13 @@ def without_admission(model_config: "ModelConfig") -> Iterator[None]:
         model_config.logits_processors = processors  # an engine in this process admits its requests by the same object
 
 
-@cache
-def _v1_class(shape: ModelShape) -> type:
+def _v1_class(shape: ModelShape, defaults: Defaults) -> type:
     from vllm.v1.sample.logits_processor.interface import LogitsProcessor
 
     class V1Admission(LogitsProcessor):
         @classmethod
         def validate_params(cls, sampling_params: "SamplingParams") -> None:
-            check_request(sampling_params, shape)
+            check_request(sampling_params, shape, defaults)
 
         def __init__(self, *args: Any) -> None:
             pass
@@ -71,14 +80,13 @@ def _v1_class(shape: ModelShape) -> type:
     return V1Admission
 
 
-@cache
-def _v2_class(shape: ModelShape) -> type:
+def _v2_class(shape: ModelShape, defaults: Defaults) -> type:
     from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor
 
     class V2Admission(LogitsProcessor):
         @classmethod
         def validate_params(cls, sampling_params: "SamplingParams") -> None:
-            check_request(sampling_params, shape)
+            check_request(sampling_params, shape, defaults)
 
         def __init__(self, *args: Any) -> None:
             pass
@@ -92,10 +100,14 @@ def _v2_class(shape: ModelShape) -> type:
     return V2Admission
 
 
+@cache
 def __getattr__(name: str) -> type:
-    runner, _, shape = name.partition("Admission_")
-    numbers = shape.split("_")
-    if runner not in ("V1", "V2") or len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+    runner, _, rest = name.partition("Admission_")
+    parts = rest.split("_")
+    if runner not in ("V1", "V2") or len(parts) != 3:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    layers, heads, said = parts
+    options: dict[str, Any] = json.loads(bytes.fromhex(said))
+    defaults = {method: METHODS[method].Options(**fields) for method, fields in options.items()}
     make = _v1_class if runner == "V1" else _v2_class
-    return make(ModelShape(int(numbers[0]), int(numbers[1])))
+    return make(ModelShape(int(layers), int(heads)), defaults)

@@ -1,23 +1,26 @@
-"""Reads EAH's settings from an engine's configuration, which a hook of vLLM adapts or refuses at start."""
+"""Reads EAH's settings, and those of other methods, from an engine's configuration."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from vllm.config import ModelConfig, VllmConfig
-from vllm.logger import init_logger
-from vllm.model_executor.models.config import VerifyAndUpdateConfig
-from vllm.platforms import current_platform
 
-from eah_vllm.engine.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
-from eah_vllm.engine.served_class import has_mechanism, register_untried
+from eah_vllm.engine.served_class import has_mechanism
 from eah_vllm.method.base import Method
 from eah_vllm.method.registry import METHODS
-from eah_vllm.models import MODELS, row_of
-from eah_vllm.options import EAHOptions, EngineDefaults, MethodOptions, OptionError, Options, parse_options
+from eah_vllm.models import row_of
+from eah_vllm.options import (
+    CheckpointDefaults,
+    EAHOptions,
+    EngineDefaults,
+    MethodOptions,
+    OptionError,
+    Options,
+    parse_options,
+    shown,
+)
 from eah_vllm.settings import ModelShape
 from eah_vllm.version import __version__
-
-logger = init_logger(__name__)
 
 
 def model_shape(model_config: ModelConfig) -> ModelShape:
@@ -41,10 +44,12 @@ def method_defaults(vllm_config: VllmConfig, method: Method) -> MethodOptions:
     They come from `--additional-config '{"NAME": {...}}'`; the checkpoint's `config.json` (field NAME) gives those not
     set there, and for EAH the model's row in `models.py` the rest.
     """
-    fields, where = _additional(vllm_config, method.name), f"--additional-config {method.name}"
-    said = engine_settings(vllm_config).options() if method.name == "eah" else _read(method.Options, fields, where)
-    checkpoints = getattr(vllm_config.model_config.hf_config, method.name, {})
-    said = said.over(_read(method.Options, checkpoints, f"the checkpoint's config.json: {method.name}"))
+    name = method.name
+    if name == "eah":
+        said: MethodOptions = engine_settings(vllm_config).options().over(_checkpoints_eah(vllm_config).options())
+    else:
+        said = _read(method.Options, _additional(vllm_config, name), f"--additional-config {name}")
+        said = said.over(_checkpoints(vllm_config, name, method.Options))
     if not isinstance(said, EAHOptions) or said.preset is not None:
         return said  # a preset that somebody names is that preset, on any model
     return said.over(EAHOptions(**row_of(vllm_config.model_config.architecture).start))
@@ -53,6 +58,28 @@ def method_defaults(vllm_config: VllmConfig, method: Method) -> MethodOptions:
 def all_defaults(vllm_config: VllmConfig) -> Mapping[str, MethodOptions]:
     """Return the server's defaults of every method's options, by the method's name."""
     return {name: method_defaults(vllm_config, method) for name, method in METHODS.items()}
+
+
+def enabled_methods(vllm_config: VllmConfig) -> Mapping[str, Method]:
+    """Return the methods that requests of this server may ask for, by name, in the order of `METHODS`.
+
+    They are those that `--additional-config '{"eah": {"methods": [...]}}'` names; if it names none, those that the
+    checkpoint's `config.json` names; else those that are on by default. A method that only reads is always there.
+
+    Raises:
+        OptionError: a name belongs to no method.
+    """
+    named, where = engine_settings(vllm_config).methods, "--additional-config eah.methods"
+    if named is None:
+        named, where = _checkpoints_eah(vllm_config).methods, "the checkpoint's config.json: eah.methods"
+    if named is None:
+        named = [name for name, method in METHODS.items() if method.on_by_default]
+    elif named == "all":
+        named = list(METHODS)
+    for name in named:
+        if name not in METHODS:
+            raise OptionError(where, f"no method is called {shown(name)}; known are {', '.join(METHODS)}")
+    return {name: method for name, method in METHODS.items() if name in named or not method.changes_kv}
 
 
 def drafting_slots(vllm_config: VllmConfig) -> int:
@@ -73,6 +100,7 @@ def engine_facts(vllm_config: VllmConfig) -> dict[str, Any]:
     """Return what `/v1/eah` says about the engine: its settings, what follows from vLLM's, and the model's row."""
     settings = engine_settings(vllm_config)
     facts = {name: getattr(settings, name) for name in sorted(EngineDefaults.engine_fields())}
+    facts["methods"] = [name for name, method in enabled_methods(vllm_config).items() if method.has_field]
     facts["chunked_prefill"] = vllm_config.scheduler_config.enable_chunked_prefill
     row = row_of(vllm_config.model_config.architecture).facts()
     return facts | {"max_whole_prompt": max_whole_prompt(vllm_config), "row": row}
@@ -83,7 +111,7 @@ def identity(vllm_config: VllmConfig) -> str:
     defaults, shape = all_defaults(vllm_config), model_shape(vllm_config.model_config)
     methods = [
         f"{name} {method.resolve(method.Options(), defaults[name], shape).fingerprint()} {defaults[name]!r}"
-        for name, method in sorted(METHODS.items())
+        for name, method in sorted(enabled_methods(vllm_config).items())
     ]
     return f"eah_vllm {__version__}, {engine_settings(vllm_config)!r}, {', '.join(methods)}"
 
@@ -91,6 +119,15 @@ def identity(vllm_config: VllmConfig) -> str:
 def _additional(vllm_config: VllmConfig, name: str) -> Any:
     additional: Any = vllm_config.additional_config
     return additional.get(name, {}) if isinstance(additional, dict) else {}
+
+
+def _checkpoints(vllm_config: VllmConfig, name: str, schema: type[Options]) -> Options:
+    fields = getattr(vllm_config.model_config.hf_config, name, {})
+    return _read(schema, fields, f"the checkpoint's config.json: {name}")
+
+
+def _checkpoints_eah(vllm_config: VllmConfig) -> CheckpointDefaults:
+    return _checkpoints(vllm_config, "eah", CheckpointDefaults)
 
 
 def _read(schema: type[Options], fields: Any, where: str) -> Options:
@@ -103,78 +140,3 @@ def is_served_with_eah(vllm_config: VllmConfig) -> bool:
     """Whether requests of this server can ask for EAH."""
     any_model = engine_settings(vllm_config).any_model
     return has_mechanism(vllm_config.model_config, any_model=any_model)
-
-
-class EAHConfigHook(VerifyAndUpdateConfig):
-    """Stands before vLLM's own hook of an architecture; vLLM calls it while it checks a configuration."""
-
-    @classmethod
-    def verify_and_update_config(cls, vllm_config: VllmConfig) -> None:
-        """Let vLLM adapt the configuration to the model, then adapt it to EAH if the model is served with it.
-
-        Raises:
-            ValueError: a feature cannot work with EAH; the message names the option to change.
-        """
-        super().verify_and_update_config(vllm_config)
-        if is_served_with_eah(vllm_config):
-            _adapt(vllm_config)
-        elif engine_settings(vllm_config).any_model:
-            architecture = vllm_config.model_config.architecture
-            reason = MODELS[architecture].note if architecture in MODELS else "it generates no text from images"
-            raise ValueError(f"eah.any_model cannot try {architecture}: {reason}; leave it unset.")
-
-
-def config_hook(theirs: type[VerifyAndUpdateConfig]) -> type[EAHConfigHook]:
-    """Return our hook before one of vLLM's."""
-    return type("EAHConfigHook", (EAHConfigHook, theirs), {})
-
-
-def _adapt(vllm_config: VllmConfig) -> None:
-    shape = model_shape(vllm_config.model_config)
-    for method in METHODS.values():
-        _check_defaults(method, method_defaults(vllm_config, method), shape)
-    settings = engine_settings(vllm_config)
-    refuse_unsupported(vllm_config, settings)
-    register_untried(vllm_config)
-    if not settings.chunked_prefill:
-        _never_split(vllm_config)
-    vllm_config.parallel_config.worker_cls = worker_class(vllm_config.parallel_config.worker_cls, current_platform)
-    vllm_config.scheduler_config.scheduler_cls = OUR_SCHEDULER
-    runner = "V2" if vllm_config.use_v2_model_runner else "V1"
-    admission = f"eah_vllm.engine.admission:{runner}Admission_{shape.num_layers}_{shape.num_heads}"
-    processors = list(vllm_config.model_config.logits_processors or [])
-    if admission not in processors:
-        vllm_config.model_config.logits_processors = [*processors, admission]
-
-
-def _check_defaults(method: Method, defaults: MethodOptions, shape: ModelShape) -> None:
-    # What the method starts with (EAH's layer 1) must exist too, or a bare `eah: true` could never be answered.
-    try:
-        method.resolve(method.Options(), defaults, shape)
-    except OptionError as error:
-        option = error.field.removeprefix(f"{method.name}.")
-        advice = f'--additional-config \'{{"{method.name}": {{"{option}": ...}}}}\''
-        raise ValueError(f"EAH (eah_vllm) cannot run here: default {error}; set another with {advice}.") from None
-
-
-def _never_split(vllm_config: VllmConfig) -> None:
-    """Turn chunked prefill off, as the setting `chunked_prefill: false` asks, and make steps hold the longest prompt.
-
-    A step then has room for that prompt and for a token of every other request that can run.
-    """
-    scheduler, max_model_len = vllm_config.scheduler_config, vllm_config.model_config.max_model_len
-    scheduler.enable_chunked_prefill = False
-    scheduler.long_prefill_token_threshold = 0
-    # Each running request takes one token, and its drafts.
-    speculative = vllm_config.speculative_config
-    drafted = speculative.num_speculative_tokens + speculative.max_num_new_slots_for_drafting if speculative else 0
-    room = max_model_len + scheduler.max_num_seqs * (1 + drafted) + drafted
-    scheduler.max_num_batched_tokens = max(scheduler.max_num_batched_tokens, room)
-    if scheduler.max_num_scheduled_tokens is not None:
-        scheduler.max_num_scheduled_tokens = max(scheduler.max_num_scheduled_tokens, room)
-    scheduler.max_num_encoder_input_tokens = max(scheduler.max_num_encoder_input_tokens, room)
-    scheduler.encoder_cache_size = max(scheduler.encoder_cache_size, room)
-    logger.info_once(
-        "EAH: chunked prefill is off and max_num_batched_tokens is %d, as eah.chunked_prefill asks.",
-        scheduler.max_num_batched_tokens,
-    )

@@ -15,12 +15,15 @@ from vllm.distributed import (
 )
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.models.utils import extract_layer_index
+from vllm.platforms import current_platform
 
 from eah_vllm.engine.attention_call import AttentionCall
 from eah_vllm.engine.config import engine_settings, model_shape
 from eah_vllm.engine.plain_causal import NO_ATTENTION, why_not_plain_causal
 from eah_vllm.engine.refusals import refuse_unreadable_cache
+from eah_vllm.engine.row_slots import row_buffers
 from eah_vllm.method.base import LayerStep
+from eah_vllm.method.rows import LayerSize
 from eah_vllm.method.shards import HeadShards
 from eah_vllm.reuse.paged_prefix import PAGED_IMPLS
 from eah_vllm.worker.intervention import Intervention
@@ -60,20 +63,24 @@ class EAHAttentionMixin:
         Shapes: query and output `[tokens, num_heads, head_dim]`, key and value `[tokens, num_kv_heads, head_dim]`.
         """
         profiling = attn_metadata is None  # vLLM profiles the model before any request
-        if not profiling and self.eah_layer not in self.eah.plan:
-            return self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
+        if not profiling and self.eah_layer not in self.eah.plan.layers:
+            result = self.plain_attention(layer, query, key, value, kv_cache, attn_metadata, output, *args, **kwargs)
+            self.eah.apply_rows(self.eah_layer, output)
+            return result
         call = AttentionCall(self, layer, query, key, value, kv_cache, attn_metadata, output, args, kwargs)
         # With an FP8 KV cache some backends' queries arrive quantized.
         eah_query = query.to(key.dtype) * layer._q_scale if query.dtype.itemsize == 1 else query
         at = LayerStep(
             self.eah_layer, eah_query, key, value, output, self.scale, self.eah_shards, call,
-            writes_cache=not self.kv_update_is_separate,
+            writes_cache=not self.kv_update_is_separate, rows=self.eah.rows,
         )  # fmt: skip
         if profiling:
             self.eah.warm_up(at)
-        else:
-            self.eah.act(at)
-        return at.ordinary()
+            return at.ordinary()
+        self.eah.act(at)
+        result = at.ordinary()
+        self.eah.apply_rows(self.eah_layer, output)
+        return result
 
     def plain_attention(self, *args: Any, **kwargs: Any) -> Tensor:
         """Run the backend's own `forward`."""
@@ -117,6 +124,7 @@ def wrap_decoder_layers(vllm_config: VllmConfig, language_model: nn.Module, inte
     )
     prefix_reuse = engine_settings(vllm_config).prefix_reuse
     reasons: dict[int, str] = {}
+    sizes: dict[int, LayerSize] = {}
     for attention in language_model.modules():
         if not isinstance(attention, Attention):
             continue
@@ -135,6 +143,7 @@ def wrap_decoder_layers(vllm_config: VllmConfig, language_model: nn.Module, inte
         wrapped.kv_is_paged = impl_name in PAGED_IMPLS
         wrapped.kv_update_is_separate = not attention.attn_backend.forward_includes_kv_cache_update
         attention.impl = wrapped
+        sizes[layer] = LayerSize(attention.num_heads, attention.head_size)
     seen, reasons = _of_all_stages(intervention.local_layers, reasons)
     if not seen:
         raise RuntimeError("EAH (eah_vllm) cannot run here: the language model has no attention layer.")
@@ -143,6 +152,8 @@ def wrap_decoder_layers(vllm_config: VllmConfig, language_model: nn.Module, inte
     if get_pp_group().is_first_rank:  # a request that names only such layers is some stage's to report on
         intervention.local_layers |= without
     _log(intervention.unsupported_layers)
+    intervention.rows = row_buffers(vllm_config, sizes, next(language_model.parameters()).device)
+    intervention.graphs = intervention.rows is not None and not current_platform.is_cpu()
 
 
 def _of_all_stages(layers: set[int], reasons: dict[int, str]) -> tuple[set[int], dict[int, str]]:

@@ -3,7 +3,7 @@
 from vllm import ModelRegistry
 from vllm.model_executor.models.config import MODELS_CONFIG_MAP, VerifyAndUpdateConfig
 
-from eah_vllm.engine.config import EAHConfigHook, config_hook
+from eah_vllm.engine.hook import EAHConfigHook, config_hook
 from eah_vllm.engine.served_class import register_rows
 
 

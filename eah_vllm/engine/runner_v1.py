@@ -12,7 +12,7 @@ from eah_vllm.engine.admission import without_admission
 from eah_vllm.engine.config import identity
 from eah_vllm.engine.refusals import refuse_resolved
 from eah_vllm.engine.served_class import register_untried
-from eah_vllm.worker.batch_plan import BatchPlan
+from eah_vllm.worker.batch_plan import NO_WORK, BatchPlan
 from eah_vllm.worker.intervention import NOTHING_COLLECTED, Intervention
 
 
@@ -58,7 +58,8 @@ class EAHWorkerMixin:
             self.eah.add_request(new)
         for req_id in scheduler_output.scheduled_cached_reqs.resumed_req_ids:
             self.eah.table.resume(req_id)
-        if not self.eah.table.unfinished_prompts:
+        if not self.eah.table.unfinished_prompts and not self.eah.table.with_rows:
+            self.eah.set_plan(NO_WORK)
             return super().execute_model(scheduler_output)  # type: ignore[misc]
 
         def plan() -> BatchPlan:

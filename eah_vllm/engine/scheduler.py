@@ -9,16 +9,21 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 from eah_vllm.engine.config import all_defaults, engine_settings, max_whole_prompt, model_shape
-from eah_vllm.engine.isolation import answer_plainly, give_order, is_acted_on, isolate
+from eah_vllm.engine.isolation import answer_plainly, give_orders, isolate, must_be_whole, will_act_on
+from eah_vllm.engine.row_slots import RowSlotsMixin
 from eah_vllm.engine.whole_prompts import WholePromptsMixin
+from eah_vllm.method.registry import METHODS
 from eah_vllm.models import row_of
+from eah_vllm.report import PROMPT_SPLIT, SESSION
 from eah_vllm.reuse.prefix_records import PrefixRecords
 
 logger = logging.getLogger("vllm.eah")
 
 
-class EAHSchedulerMixin(WholePromptsMixin):
+class EAHSchedulerMixin(RowSlotsMixin, WholePromptsMixin):
     """Adds EAH to a scheduler; it stands before a scheduler class in the bases of a class."""
+
+    hash_block_size: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -39,13 +44,16 @@ class EAHSchedulerMixin(WholePromptsMixin):
             )
 
     def add_request(self, request: Request) -> Any:
-        """Decide whether the method that a request asks for can change it, isolate it if so, then queue it."""
-        order = give_order(request, self.eah_defaults, self.eah_shape, self.eah_modalities)
-        if order is not None and is_acted_on(request):
-            if self.fits_into_a_step(request):
-                isolate(request, order, self.eah_records)
-            else:
-                answer_plainly(request, order)
+        """Decide which of the methods that a request asks for can change it, isolate it if so, then queue it."""
+        if give_orders(request, self.eah_defaults, self.eah_shape, self.eah_modalities):
+            if must_be_whole(request) and not self.fits_into_a_step(request):
+                answer_plainly(request, PROMPT_SPLIT, whole_only=True)
+            with_rows = any(METHODS[order.method].acts_on_rows for order in will_act_on(request))
+            if with_rows and request.resumable:
+                answer_plainly(request, SESSION)
+            isolate(request, self.eah_records, self.hash_block_size)
+            if with_rows and not request.resumable:
+                return self.add_with_slot(request)
         return super().add_request(request)  # type: ignore[misc]
 
     def reset_prefix_cache(self, *args: Any, **kwargs: Any) -> bool:

@@ -8,7 +8,7 @@ from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
 from vllm.v1.request import Request, RequestStatus
 
 from eah_vllm.engine.config import drafting_slots, max_whole_prompt
-from eah_vllm.engine.isolation import is_acted_on, make_plain
+from eah_vllm.engine.isolation import make_plain, must_be_whole, written_orders
 
 
 class WholePromptsMixin:
@@ -51,11 +51,13 @@ class WholePromptsMixin:
         if (
             num_computed_tokens < request.num_prompt_tokens
             and request.status != RequestStatus.RUNNING
-            and is_acted_on(request)
+            and must_be_whole(request)
         ):
             num_new_tokens = self._all_or_none(request, num_computed_tokens, num_new_tokens, encoder_compute_budget)
             if num_new_tokens == 0 and not self.running:
                 make_plain(request)  # no request's end would make room; the next steps compute it in parts
+        if num_new_tokens == request.num_prompt_tokens - num_computed_tokens - 1 and _acts_on_rows(request):
+            num_new_tokens -= 1  # alone, the last row of a prompt could come in a step that is a CUDA graph
         return super()._try_schedule_encoder_inputs(  # type: ignore[misc]
             request, num_computed_tokens, num_new_tokens, encoder_compute_budget, *args, **kwargs
         )
@@ -84,7 +86,7 @@ class WholePromptsMixin:
         taken = 0
         for request in self.running:
             wanted = request.num_tokens_with_spec + request.num_output_placeholders - request.num_computed_tokens
-            taken += (wanted if is_acted_on(request) else min(wanted, most)) + self.num_spec_tokens
+            taken += (wanted if must_be_whole(request) else min(wanted, most)) + self.num_spec_tokens
         slots = (len(self.running) + 1) * drafting_slots(self.vllm_config)
         return min(self.max_num_scheduled_tokens - taken, config.max_num_batched_tokens - taken - slots)
 
@@ -97,3 +99,7 @@ class WholePromptsMixin:
             if feature.mm_position.offset + feature.mm_position.length > start and not held.get(feature.identifier)
         }
         return sum(needed.values())
+
+
+def _acts_on_rows(request: Request) -> bool:
+    return any(order.slot is not None for order in written_orders(request))

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
+from eah_vllm.method.rows import RowBuffers, RowValue
 from eah_vllm.method.shards import HeadShards
 from eah_vllm.method.spans import ImageSpan
 from eah_vllm.options import MethodOptions
@@ -20,12 +21,22 @@ class Prompt(Protocol):
     spans: tuple[ImageSpan, ...]
     pictures: tuple[str, ...]
     record: str | None
+    carry: dict[str, Any]
+    """What a method takes from one layer to a deeper one; it is empty before the prompt's last row is computed."""
     reason: str | None
     """Why the request is not changed; whoever sets it during a step also leaves the prompt's rows alone."""
 
     @property
+    def slot(self) -> int | None:
+        """The request's place in the buffers for generated rows; None where the method does not act on these."""
+
+    @property
     def settings(self) -> Any:
         """The request's settings, of the class that the method's `resolve` returns."""
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether somebody has asked for a report."""
 
     @property
     def image_tokens(self) -> int:
@@ -38,7 +49,10 @@ Request = TypeVar("Request", bound=Prompt, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[Request]):
-    """The rest of a request's prompt after `num_cached` tokens: `num_rows` rows of the batch, from `row_start` on."""
+    """The rest of a request's prompt after `num_cached` tokens: `num_rows` rows of the batch, from `row_start` on.
+
+    These are cached, or for a method that needs no whole prompts computed by earlier steps.
+    """
 
     state: Request
     row_start: int
@@ -54,6 +68,11 @@ class Part(Generic[Request]):
     def rows(self) -> slice:
         """Place of these rows in the batch."""
         return slice(self.row_start, self.row_start + self.num_rows)
+
+    @property
+    def last_row(self) -> int:
+        """Place of the prompt's last row, which predicts the first token, in the batch."""
+        return self.row_start + self.num_rows - 1
 
 
 @dataclass(frozen=True)
@@ -94,6 +113,8 @@ class LayerStep:
     """Runs vLLM's attention, which fills `output`; only `ordinary` calls it."""
     writes_cache: bool
     """Whether vLLM's attention also writes the KV cache, so that it must run whatever becomes of its output."""
+    rows: RowBuffers | None = None
+    """Where methods put what is to be done to last prompt rows and generated rows; None on a server without such."""
     _result: Tensor | None = None
 
     def ordinary(self, *, overwritten: bool = False) -> Tensor:
@@ -112,10 +133,10 @@ LayerReport = Mapping[str, Any]
 
 
 class Method(ABC):
-    """A training-free method that changes or reads prompt rows in some decoder layers, switched on for each request.
+    """A training-free method that changes or reads rows in some decoder layers, switched on for each request.
 
     Isolation in the KV cache, whole prompts, the plan of a step, reports, metrics, HTTP fields and names follow from
-    it. Requests that ask for it and have an image are computed in one step each.
+    it. It acts on prompt rows; or, with `acts_on_rows`, on the prompt's last row and all generated rows.
     """
 
     name: ClassVar[str]
@@ -125,11 +146,25 @@ class Method(ABC):
     changes_kv: ClassVar[bool] = True
     """Whether KV of later layers depends on it. If not, it only reads: it needs no cache of its own, and reads the
     layers that it can where others cannot be changed."""
+    on_by_default: ClassVar[bool] = True
+    """Whether a server that names no methods (`eah.methods`) enables it."""
     has_field: ClassVar[bool] = True
     """Whether an HTTP field and an alias of its name switch it on; a method without them has a route of its own."""
     random_twin: ClassVar[Mapping[str, Any] | None] = None
     """The options that make its control: what it would choose is drawn at random, as much of it and as strong. Its
     option `seed` then says which draw. None where the method has no such control."""
+
+    needs_whole_prompt: ClassVar[bool] = True
+    """Whether it needs every row of the prompt in one step, so that the prompt is not split and reads no cache."""
+    acts_on_rows: ClassVar[frozenset[RowValue]] = frozenset()
+    """What it puts into `LayerStep.rows` when the prompt's last row is computed. Python does not run in the steps that
+    follow (they may be CUDA graphs), so this is applied to the last row and to every generated row outside."""
+    carries_over_layers: ClassVar[bool] = False
+    """Whether deeper layers need what it has found in earlier ones (`Prompt.carry`): pipeline stages must not keep
+    these apart."""
+    needs_image_free_pass: ClassVar[bool] = False
+    """Whether it compares with the request's prompt without images: the scheduler runs that first, as a request of its
+    own, and `LayerStep.rows` keeps the attention output of its last row."""
 
     @abstractmethod
     def resolve(
@@ -151,7 +186,8 @@ class Method(ABC):
     def on_prompts(self, at: LayerStep, prompts: Parts[Prompt]) -> Tensor | None:
         """Change, or only read, the rows of some prompts in one layer, without waiting for the device.
 
-        It calls `at.ordinary` before it writes to `at.output`, and leaves all other rows alone.
+        It calls `at.ordinary` before it reads or writes `at.output`, and leaves all other rows alone. A method with
+        `acts_on_rows` does not write there, but to `at.rows`.
 
         Returns:
             Numbers to report, `[prompts, n]`, on the device; None where there are none.

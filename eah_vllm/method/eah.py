@@ -1,7 +1,5 @@
 """EAH (arXiv 2411.09968): count vision sinks, choose each prompt's source head, and let every head use its map."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -11,27 +9,12 @@ from eah_vllm import report
 from eah_vllm.kernels.packed import on_device
 from eah_vllm.method import backend
 from eah_vllm.method.base import LayerReport, LayerStep, Method, Parts, Prompt
+from eah_vllm.method.draws import random_number
 from eah_vllm.method.sinks import ColumnTables, count_sinks_of_prompts
 from eah_vllm.method.source_head import Choice, Choices, choice_of, choose_source_heads
 from eah_vllm.method.spans import image_columns
 from eah_vllm.options import MAX_SEED, EAHOptions, MethodOptions
 from eah_vllm.settings import PRESETS, EAHSettings, ModelShape, resolve
-
-
-def random_number(seed: int, layer: int, pictures: Sequence[str]) -> int:
-    """Return the number that decides `head: "random"` in one layer of one request.
-
-    Every rank, a prompt that is computed again and another request about the same pictures get the same number. The
-    question has no part in it, so that a head recorded with a cached image prefix is the one that the next question
-    would draw.
-
-    Args:
-        seed: the request's option `seed`, which names one of several independent draws.
-        layer: decoder layer, 0-based.
-        pictures: identities of the prompt's pictures, in prompt order. The prompt's token ids are the same for every
-            picture, so they cannot stand in their place.
-    """
-    return int.from_bytes(hashlib.sha256(json.dumps([seed, layer, *pictures]).encode()).digest())
 
 
 class EAH(Method):

@@ -40,13 +40,13 @@ class HeadShards:
         rows, head_of_row, foreign = self._places(query, prompt_of_row, heads)
         kv_head_of_row = torch.div(head_of_row, query.shape[1] // key.shape[1], rounding_mode="floor")
         both = torch.cat((query[rows, head_of_row], key[rows, kv_head_of_row]), dim=-1)
-        both = self._add_up(both.masked_fill_(foreign, 0))
+        both = self.add_up(both.masked_fill_(foreign, 0))
         return both[:, : query.shape[2]], both[:, query.shape[2] :]
 
     def take_head(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> Tensor:
         """Return one head's rows of `[tokens, local heads, dim]` on every rank, `[tokens, dim]`; see `take_heads`."""
         rows, head_of_row, foreign = self._places(matrix, prompt_of_row, heads)
-        return self._add_up(matrix[rows, head_of_row].masked_fill_(foreign, 0))
+        return self.add_up(matrix[rows, head_of_row].masked_fill_(foreign, 0))
 
     def _places(self, matrix: Tensor, prompt_of_row: Tensor, heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return each row's number, its head on this rank, and whether that head is another rank's, or nobody's."""
@@ -68,12 +68,13 @@ class HeadShards:
         mine, local_head = self._find(head, num_heads)
         kv_head = torch.div(local_head, num_heads // per_kv_head.shape[1], rounding_mode="floor")
         group = per_kv_head.index_select(1, kv_head.view(1))[:, 0]
-        return self._add_up(torch.where(mine, group, torch.zeros_like(group)))
+        return self.add_up(torch.where(mine, group, torch.zeros_like(group)))
 
     def _find(self, head: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
         local_head = head - self.rank * num_heads
         return (local_head >= 0) & (local_head < num_heads), local_head.clamp(0, num_heads - 1)
 
-    def _add_up(self, local: Tensor) -> Tensor:
+    def add_up(self, local: Tensor) -> Tensor:
+        """Return the sum of what all ranks hold, on every rank."""
         # Adding zeros is exact, so every rank gets the owner's bits; only the device knows which rank is the owner.
         return local if self.num_ranks == 1 else self.all_reduce(local)

@@ -7,11 +7,13 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from eah_vllm.method.base import LayerStep, Method
+from eah_vllm.method.last_row import last_rows
 from eah_vllm.method.registry import METHODS
+from eah_vllm.method.rows import RowBuffers
 from eah_vllm.method.spans import image_spans
-from eah_vllm.order import order_of
-from eah_vllm.report import UNSUPPORTED_ATTENTION
-from eah_vllm.worker.batch_plan import NO_WORK, BatchPlan, RequestPart, RequestParts, plan_batch
+from eah_vllm.order import Order, orders_of
+from eah_vllm.report import LAYERS_APART, UNSUPPORTED_ATTENTION
+from eah_vllm.worker.batch_plan import IMAGE_FREE, NO_WORK, BatchPlan, RequestPart, RequestParts, plan_batch
 from eah_vllm.worker.host_copy import on_host
 from eah_vllm.worker.request_state import LayerOutcome, RequestState
 from eah_vllm.worker.request_table import RequestTable
@@ -45,15 +47,23 @@ class Intervention:
         self.local_layers: set[int] = set()
         """Decoder layers of this pipeline stage."""
         self.table = RequestTable()
+        self.rows: RowBuffers | None = None
+        """Values for generated rows; None on a server without a method that acts on them."""
+        self.graphs = False
+        """Whether a step with one row of each request may be a CUDA graph, in which Python does not run."""
         self.trace = trace
         self._warm = False
         self._plan: BatchPlan | Callable[[], BatchPlan] = NO_WORK
 
     def add_request(self, new: NewRequest) -> None:
         """Follow a new (or resumed) request if the scheduler says that it asks for a method."""
-        order = order_of(new.sampling_params.extra_args) if new.sampling_params is not None else None
-        if order is None or not self.local_layers.intersection(order.settings.layers):
-            return  # it is plain, or other pipeline stages have its layers and report on it
+        orders = orders_of(new.sampling_params.extra_args) if new.sampling_params is not None else ()
+        # Where it has none of its layers, other pipeline stages have them and report on it.
+        states = [self._state(new, order) for order in orders if self.local_layers.intersection(order.settings.layers)]
+        if states:
+            self.table.add(*states)
+
+    def _state(self, new: NewRequest, order: Order) -> RequestState:
         images = [feature for feature in new.mm_features if feature.modality in order.modalities]
         positions = [image.mm_position for image in images]
         spans = image_spans((place.offset, place.length, place.is_embed) for place in positions)
@@ -63,15 +73,18 @@ class Intervention:
         kinds = sorted({image.modality for image in images})
         state.modality = ", ".join(kinds) if kinds not in ([], ["image"]) else None
         state.counted_elsewhere = order.settings.layers[0] not in self.local_layers
+        state.counted = order.is_image_free
+        method, mine = self.methods[order.method], self.local_layers.intersection(order.settings.layers)
         refused = [layer for layer in order.settings.layers if layer in self.unsupported_layers]
-        if not self.methods[order.method].changes_kv:
-            mine = self.local_layers.intersection(order.settings.layers)
+        if not method.changes_kv:
             state.left_out = {layer: self.unsupported_layers[layer] for layer in refused if layer in mine}
             refused = refused if len(state.left_out) == len(mine) else []
         if spans and refused:
             state.reason = UNSUPPORTED_ATTENTION
             state.detail = f"layer {refused[0]}: {self.unsupported_layers[refused[0]]}"
-        self.table.add(state)
+        elif spans and method.carries_over_layers and not mine.issuperset(order.settings.layers):
+            state.reason = LAYERS_APART
+        return state
 
     def plan_batch(
         self,
@@ -81,18 +94,22 @@ class Intervention:
         num_scheduled_tokens: Sequence[int],
     ) -> BatchPlan:
         """Plan a step; see `batch_plan.plan_batch` for the arguments."""
-        return plan_batch(self.table, req_ids, row_starts, num_computed_tokens, num_scheduled_tokens)
+        steps = row_starts, num_computed_tokens, num_scheduled_tokens
+        return plan_batch(self.table, req_ids, *steps, graphs=self.graphs)
 
     @property
     def plan(self) -> BatchPlan:
         """The work of the current forward pass."""
         if callable(self._plan):
-            self._plan = self._plan()
+            self.set_plan(self._plan())
+        assert isinstance(self._plan, BatchPlan)
         return self._plan
 
     def set_plan(self, plan: BatchPlan) -> None:
         """Set the plan of the coming forward pass; it holds until the next one is set."""
         self._plan = plan
+        if self.rows is not None:
+            self.rows.begin_step(plan.slot_of_row, plan.new_slots)
 
     @contextmanager
     def deferred_plan(self, make_plan: Callable[[], BatchPlan]) -> Iterator[None]:
@@ -112,10 +129,27 @@ class Intervention:
 
     def act(self, at: LayerStep) -> None:
         """Let the methods change the rows of this step's prompts in one layer."""
-        for name, prompts in self.plan[at.layer].items():
+        for name, prompts in self.plan.layers[at.layer].items():
+            if name == IMAGE_FREE:
+                self._keep_image_free(at, prompts)
+                continue
             numbers = self.methods[name].on_prompts(at, prompts)
             if numbers is not None:
                 self._note(prompts, at.layer, numbers)
+
+    def apply_rows(self, layer: int, output: Tensor) -> None:
+        """Do to the attention output of a layer what the requests' slots say.
+
+        On GPUs it is done in each step, because a step without such requests may be the one that a graph is made of.
+        """
+        if self.rows is not None and (layer in self.plan.row_layers or output.device.type != "cpu"):
+            self.rows.apply(layer, output)
+
+    def _keep_image_free(self, at: LayerStep, prompts: RequestParts) -> None:
+        assert at.rows is not None
+        at.ordinary()
+        rows, slots = last_rows(prompts, at.output.device)
+        at.rows.keep_image_free(at.layer, slots, at.output.index_select(0, rows))
 
     def _note(self, prompts: RequestParts, layer: int, numbers: Tensor) -> None:
         """Keep what a layer did to some prompts, for reports and trace."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class LayerOutcome:
 
 @dataclass(slots=True)
 class RequestState:
-    """What a worker remembers about one request that asks for a method."""
+    """What a worker remembers about a request that asks for a method; there is one for each method of the request."""
 
     req_id: str
     order: Order
@@ -56,6 +57,8 @@ class RequestState:
     modality: str | None = None
     """Modalities of its image tokens, where these are not pictures alone."""
     outcomes: dict[int, LayerOutcome] = field(default_factory=dict)
+    carry: dict[str, Any] = field(default_factory=dict)
+    """What a method takes from one layer to a deeper one."""
     left_out: Mapping[int, str] = field(default_factory=dict)
     """Layers of this stage that a method which only reads leaves out, and why."""
     counted_elsewhere: bool = False
@@ -72,6 +75,16 @@ class RequestState:
     def settings(self) -> MethodSettings:
         """The method's settings."""
         return self.order.settings
+
+    @property
+    def slot(self) -> int | None:
+        """The request's place in the buffers for generated rows."""
+        return self.order.slot
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether somebody has asked for a report."""
+        return self.order.tag is not None
 
     @property
     def image_tokens(self) -> int:
@@ -92,11 +105,13 @@ class RequestState:
         """Report what was done so far; wait for the device if necessary."""
         left_out = tuple({"layer": layer, "reason": why} for layer, why in self.left_out.items())
         if not self.outcomes:
-            return Report(False, self.reason or report.NOT_RUN, left_out, self.detail, self.modality)
+            why_not = self.reason or report.NOT_RUN
+            return Report(False, why_not, left_out, self.detail, self.modality, self.order.image_free_tokens)
         read = [self.explain(self.outcomes[layer]) for layer in sorted(self.outcomes)]
         failed = [reason for _, reason in read if reason is not None]
         layers = tuple(sorted((*(layer for layer, _ in read), *left_out), key=lambda layer: int(layer["layer"])))
-        return Report(len(failed) < len(read), failed[0] if failed else None, layers, modality=self.modality)
+        applied, reason = len(failed) < len(read), failed[0] if failed else None
+        return Report(applied, reason, layers, None, self.modality, self.order.image_free_tokens)
 
     def explain(self, outcome: LayerOutcome) -> tuple[LayerReport, str | None]:
         """Return what was done in one layer, and why it was not changed (None: it was); wait for the device."""

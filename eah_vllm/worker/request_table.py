@@ -15,9 +15,13 @@ class RequestTable:
     """The requests with a method that a worker knows, the reports to collect, and counts of what was done."""
 
     def __init__(self) -> None:
-        self._running: dict[str, RequestState] = {}
-        self.unfinished_prompts: dict[str, RequestState] = {}
+        self._running: dict[str, list[RequestState]] = {}
+        self.unfinished_prompts: dict[str, list[RequestState]] = {}
         """Requests whose prompts are not yet fully computed, by request ID; empty in steps that only generate."""
+        self.with_rows: dict[str, list[RequestState]] = {}
+        """Requests whose last prompt row and generated rows a method acts on, by request ID."""
+        self.image_free: dict[int, str] = {}
+        """For each slot, the image-free pass that filled it, by request ID."""
         self._ended: list[RequestState] = []
         """Requests that ended before their numbers arrived from the device; they are counted once these arrive."""
         self._uncollected: OrderedDict[str, RequestState] = OrderedDict()
@@ -25,11 +29,19 @@ class RequestTable:
         self._source_heads: Counter[tuple[str, int, int]] = Counter()
 
     def __len__(self) -> int:
-        return len(self._running) + len(self._ended)
+        return sum(len(states) for states in self._running.values()) + len(self._ended)
 
-    def add(self, state: RequestState) -> None:
-        """Start to follow a request; one that was preempted is added again."""
-        self._running[state.req_id] = self.unfinished_prompts[state.req_id] = state
+    def add(self, *states: RequestState) -> None:
+        """Start to follow a request, with a state for each of its methods; one that was preempted is added again."""
+        req_id = states[0].req_id
+        self._running[req_id] = self.unfinished_prompts[req_id] = list(states)
+        with_rows = [state for state in states if state.slot is not None and not state.order.is_image_free]
+        if with_rows:
+            self.with_rows[req_id] = with_rows
+        for state in states:
+            self._expect_report(state)
+
+    def _expect_report(self, state: RequestState) -> None:
         before = self._uncollected.get(state.order.tag or "")
         if before is not None and before.req_id == state.req_id and state.reason is None:
             # It was preempted: its prompt may now come from the cache, and no layer will report on it again.
@@ -47,12 +59,15 @@ class RequestTable:
 
     def remove(self, req_id: str) -> None:
         """Forget a request that finished, was aborted or was preempted, and count what was done to it."""
+        if req_id not in self._running:
+            return
         self.unfinished_prompts.pop(req_id, None)
-        state = self._running.pop(req_id, None)
-        if state is not None and not state.counted:
-            state.counted = True
-            self._ended.append(state)
-            self._count_ended()
+        self.with_rows.pop(req_id, None)
+        for state in self._running.pop(req_id, ()):
+            if not state.counted:
+                state.counted = True
+                self._ended.append(state)
+        self._count_ended()
 
     def forget(self, tags: Iterable[str]) -> None:
         """Drop reports that nobody will fetch."""
@@ -68,7 +83,7 @@ class RequestTable:
 
         This does not wait: a request whose numbers have not arrived from the device is left for a later call.
         """
-        for state in self._running.values():
+        for state in (state for states in self._running.values() for state in states):
             if not state.counted and (state.outcomes or state.reason is not None) and state.is_known:
                 state.counted = True
                 self._count(state)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eah_vllm.method.registry import METHODS, Asked, asked_for, only_one, with_field
+from eah_vllm.method.registry import METHODS, Asked, asked_for, with_field
 from eah_vllm.options import MethodOptions, OptionError
 from eah_vllm.settings import ModelShape
 from eah_vllm.wire import is_of, to_extra_args
@@ -72,10 +72,11 @@ def _asked(request: EAHRequest, xargs: Mapping[str, Any], alias: str | None) -> 
         flat = [key for key in xargs if is_of(name, key)]
         if flat:
             raise OptionError("vllm_xargs", f"holds {flat[0]} beside the field `{name}`; send one of them")
-    wired = asked_for(xargs)
-    if wired is not None and not wired.method.has_field:
-        raise OptionError("vllm_xargs", f"holds {wired.method.name}, which this route does not answer; it has its own")
-    found = [] if wired is None else [wired]
+    found = list(asked_for(xargs))
+    for one in found:
+        if not one.method.has_field:
+            message = f"holds {one.method.name}, which this route does not answer; it has its own"
+            raise OptionError("vllm_xargs", message)
     for name, said in fields.items():
         options = said if isinstance(said, MethodOptions) else METHODS[name].Options()
         found += [Asked(METHODS[name], options, None)] if said is not False else []
@@ -83,4 +84,6 @@ def _asked(request: EAHRequest, xargs: Mapping[str, Any], alias: str | None) -> 
     if alias is not None and alias not in fields and not isinstance(request, EAHCompletionRequest):
         method = METHODS[alias]
         found += [Asked(method, method.Options(), None)] if all(one.method is not method for one in found) else []
-    return only_one(found)
+    if len(found) > 1:
+        raise OptionError(found[1].method.name, f"cannot be combined with {found[0].method.name}; send one of them")
+    return found[0] if found else None

@@ -83,7 +83,15 @@ CASES = {
     "rust_frontend": Case(
         {}, "VLLM_USE_RUST_FRONTEND replaces the server that checks", environment={"VLLM_USE_RUST_FRONTEND": "1"}
     ),
-    "unknown_default": Case(eah(thresh=0.1), "--additional-config eah.thresh: unknown option; known are layer, "),
+    "unknown_default": Case(eah(thresh=0.1), "--additional-config eah.thresh: unknown option; known are report, "),
+    "unknown_method": Case(
+        eah(methods=["eah", "vcd"]),
+        "--additional-config eah.methods: no method is called 'vcd'; known are eah",
+    ),
+    "methods_of_a_checkpoint": Case(
+        {"hf_overrides": {"eah": {"methods": ["vcd"]}}}, "config.json: eah.methods: no method is called 'vcd'"
+    ),
+    "methods_are_no_list": Case(eah(methods=5), "--additional-config eah.methods: Input should be"),
     "bad_default": Case(eah(threshold=2), "--additional-config eah.threshold: Input should be less than 1, got 2"),
     "two_thresholds": Case(
         eah(threshold=0.1, relative_threshold=1),

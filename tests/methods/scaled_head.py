@@ -11,11 +11,11 @@ from torch import Tensor
 
 from eah_vllm.method.base import LayerReport, LayerStep, Method, Parts, Prompt
 from eah_vllm.method.registry import register as register_method
-from eah_vllm.options import MethodOptions, OptionError
+from eah_vllm.options import LayerOptions, MethodOptions, OptionError
 from eah_vllm.settings import MethodSettings, ModelShape, layers_of
 
 
-class ScaledHeadOptions(MethodOptions):
+class ScaledHeadOptions(LayerOptions):
     head: int | None = Field(None, ge=0, description="the head that is scaled, 0-based")
     factor: float | None = Field(None, description="what its output is multiplied by")
 

@@ -157,7 +157,7 @@ LONG = [{"role": "user", "content": [messages()[0]["content"][0], {"type": "text
         ({"eah": {"thresholds": [True]}}, "eah.thresholds", "a number, not a boolean"),
         ({"eah": {"thresholds": 0.1}}, "eah.thresholds", "a valid list, got 0.1"),
         ({"eah": {"relative_thresholds": [1.0] * 60, "thresholds": [0.1] * 5}}, "eah.thresholds", "at most 64"),
-        ({"eah": {"threshold": 0.002}}, "eah.threshold", "unknown option; known are layer, report, head, thresholds"),
+        ({"eah": {"threshold": 0.002}}, "eah.threshold", "unknown option; known are report, layer, head, thresholds"),
         ({"eah": 5}, "eah", "must be an object of options, got 5"),
         ({"stream": True}, "stream", "answered whole"),
         ({"n": 2}, "n", "got 2"),

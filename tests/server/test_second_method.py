@@ -127,7 +127,7 @@ def test_mixed_with_eah_and_plain_requests_each_is_as_if_alone(server: Server) -
     [
         ({"scaled": {"head": 99}}, "scaled.head: this model has heads 0"),
         ({"scaled": {"layer": 99}}, "scaled.layer: this model has layers 0"),
-        ({"scaled": {"heads": 1}}, "scaled.heads: unknown option; known are layer, report, head, factor"),
+        ({"scaled": {"heads": 1}}, "scaled.heads: unknown option; known are report, layer, head, factor"),
         ({"scaled": {"factor": "two"}}, "scaled.factor: "),
         ({"scaled": 5}, "scaled: must be true, false or an object of options, got 5"),
         ({"scaled": True, "eah": True}, "cannot be combined with"),

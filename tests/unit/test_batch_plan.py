@@ -53,8 +53,8 @@ def test_steps_that_compute_no_prompt_look_at_no_request() -> None:
 
 def test_every_layer_that_was_asked_for_and_no_other_has_the_prompts_rows() -> None:
     planned = plan(followed(("a", 10), ("b", 12)), ("a", 0, 10), ("plain", 3, 1), ("b", 0, 12))
-    assert sorted(planned) == [1, 2]
-    assert [piece.rows for piece in planned[1]["eah"].parts] == [slice(0, 10), slice(11, 23)]
+    assert sorted(planned.layers) == [1, 2]
+    assert [piece.rows for piece in planned.layers[1]["eah"].parts] == [slice(0, 10), slice(11, 23)]
 
 
 def test_layers_of_equal_work_share_it() -> None:
@@ -62,10 +62,10 @@ def test_layers_of_equal_work_share_it() -> None:
     table = followed(("a", 10))
     table.add(RequestState("b", Order("eah", dataclasses.replace(SETTINGS, layers=(2, 3))), 12, (ImageSpan(1, 5),)))
     planned = plan(table, ("a", 0, 10), ("b", 0, 12))
-    assert {layer: len(work["eah"].parts) for layer, work in planned.items()} == {1: 1, 2: 2, 3: 1}
-    assert plan(followed(("a", 10)), ("a", 0, 10))[1] is not planned[1]
+    assert {layer: len(work["eah"].parts) for layer, work in planned.layers.items()} == {1: 1, 2: 2, 3: 1}
+    assert plan(followed(("a", 10)), ("a", 0, 10)).layers[1] is not planned.layers[1]
     both = plan(followed(("a", 10), ("b", 12)), ("a", 0, 10), ("b", 0, 12))
-    assert both[1] is both[2]
+    assert both.layers[1] is both.layers[2]
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_layers_of_equal_work_share_it() -> None:
     ],
 )
 def test_a_step_of_whole_prompts_alone_is_known(rows: list[tuple[str, int, int]], everything: bool) -> None:
-    assert plan(followed(("a", 10), ("b", 12)), *rows)[1]["eah"].are_everything is everything
+    assert plan(followed(("a", 10), ("b", 12)), *rows).layers[1]["eah"].are_everything is everything
 
 
 def test_a_step_is_not_all_one_layers_when_another_layer_has_some_of_its_prompts() -> None:
     table = followed(("a", 10))
     table.add(RequestState("b", Order("eah", dataclasses.replace(SETTINGS, layers=(2,))), 12, (ImageSpan(1, 5),)))
     planned = plan(table, ("a", 0, 10), ("b", 0, 12))
-    assert (planned[1]["eah"].are_everything, planned[2]["eah"].are_everything) == (False, True)
+    assert (planned.layers[1]["eah"].are_everything, planned.layers[2]["eah"].are_everything) == (False, True)
 
 
 def test_a_preempted_prompt_is_planned_again() -> None:
@@ -93,7 +93,7 @@ def test_a_preempted_prompt_is_planned_again() -> None:
     assert plan(table, ("a", 0, 10))
     assert plan(table, ("a", 10, 1)) is NO_WORK
     table.resume("a")
-    assert plan(table, ("a", 0, 13))[1]["eah"].parts[0].num_rows == 10
+    assert plan(table, ("a", 0, 13)).layers[1]["eah"].parts[0].num_rows == 10
     table.resume("nobody")
     assert not table.unfinished_prompts
 
@@ -101,7 +101,7 @@ def test_a_preempted_prompt_is_planned_again() -> None:
 def test_a_prompt_in_two_steps_is_reported_and_not_planned_in_either() -> None:
     table = followed(("a", 10))
     assert plan(table, ("a", 0, 6)) is NO_WORK
-    assert table.unfinished_prompts["a"].report().reason == "prompt_split"
+    assert table.unfinished_prompts["a"][0].report().reason == "prompt_split"
     assert plan(table, ("a", 6, 4)) is NO_WORK
     assert not table.unfinished_prompts
 
@@ -109,7 +109,7 @@ def test_a_prompt_in_two_steps_is_reported_and_not_planned_in_either() -> None:
 def test_a_prompt_in_two_steps_is_not_planned_in_the_second_because_of_a_record() -> None:
     """A record lets the rest of a cached prompt be planned alone; the first part of this one was computed plainly."""
     table = followed(("a", 10))
-    table.unfinished_prompts["a"].record = "of its image"
+    table.unfinished_prompts["a"][0].record = "of its image"
     assert plan(table, ("a", 0, 6)) is NO_WORK
     assert plan(table, ("a", 6, 4)) is NO_WORK
 
@@ -126,5 +126,5 @@ def test_a_prompt_in_two_steps_stays_unchanged_after_a_preemption() -> None:
 
 def test_what_the_scheduler_declines_is_not_planned() -> None:
     table = followed(("a", 10))
-    table.unfinished_prompts["a"].decline("prompt_split")
+    table.unfinished_prompts["a"][0].decline("prompt_split")
     assert plan(table, ("a", 0, 10)) is NO_WORK
