@@ -88,8 +88,8 @@ def test_a_method_is_a_field_of_the_request(text: str, name: str, body: dict[str
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("drown", "neither on, off, verify nor eah, drawn, scaled nor NAME=VALUE"),
-        ("inspect", "neither on, off, verify nor eah, drawn"),
+        ("drown", "neither on, off, verify nor eah, vhr, clva, drawn, scaled nor NAME=VALUE"),
+        ("inspect", "neither on, off, verify nor eah, vhr"),
         ("drawn,factors=2", "drawn.factors: unknown option; known are"),
         ("drawn,layers=1+x", "drawn.layers"),
         ("drawn,seed=-1", "drawn.seed"),
