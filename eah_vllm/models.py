@@ -123,7 +123,14 @@ _ROWS = (
         grid=MERGED,
     ),
     Row("Glm4vMoeForConditionalGeneration", "GLM-4.5V, GLM-4.6V", UNTESTED, EMBEDDED, grid=MERGED),
-    Row("InternVLChatModel", "InternVL, original layout", UNTESTED, EMBEDDED, note="Needs `--trust-remote-code`."),
+    Row(
+        "InternVLChatModel",
+        "InternVL, original layout",
+        TESTED,
+        EMBEDDED,
+        note="Needs `--trust-remote-code`.",
+        grid=TILES,
+    ),
     Row("PixtralForConditionalGeneration", "Pixtral, Mistral's own layout", UNTESTED, EMBEDDED),
     Row(
         "MiniCPMV",
