@@ -135,7 +135,7 @@ _ROWS = (
     Row(
         "MiniCPMV",
         "MiniCPM-V 2.0 to 4.5",
-        UNTESTED,
+        TESTED,
         EMBEDDED,
         note="Needs `--trust-remote-code`. vLLM's class makes a model of another class, by version; that one gets EAH.",
     ),

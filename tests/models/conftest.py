@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.driver import Engine
 from tests.models.families import FAMILIES, REFUSED
-from tests.models.family import Family, make_checkpoint
+from tests.models.family import Family, folder_to_serve, make_checkpoint
 from tests.models.reference import Reference
 
 
@@ -63,8 +63,7 @@ def stock() -> Iterator[Shared]:
 
 def serve(ours: Shared, family: Family, path: Path, **options: Any) -> Served:
     reference = Reference(family, make_checkpoint(family, path))
-    if family.publish is not None:
-        family.publish(path, path := path / "published")
+    path = folder_to_serve(family, path)
     return Served(family, path, ours.serving(family, path, **options), reference)
 
 

@@ -79,6 +79,8 @@ class Family:
     """Writes a second checkpoint, which vLLM serves, after the one that transformers wrote and reads."""
     image_of_reference: str | None = None
     """What stands for a picture in the reference's prompt, if something else."""
+    text_config: str = "text_config"
+    """Where the language model's configuration stands in the whole one; empty: in its midst."""
     load_processor: Callable[[Path], Any] = AutoProcessor.from_pretrained
     """Reads the reference's processor."""
 
@@ -114,6 +116,14 @@ def make_checkpoint(family: Family, path: Path, seed: int = 0) -> Path:
     model.save_pretrained(path)
     _publish(path / "model.safetensors", family)
     return path
+
+
+def folder_to_serve(family: Family, path: Path) -> Path:
+    """Return the checkpoint that vLLM serves: the one that transformers wrote, or one that is published from it."""
+    if family.publish is None:
+        return path
+    family.publish(path, path / "published")
+    return path / "published"
 
 
 def _randomise(model: Any, seed: int) -> None:

@@ -66,7 +66,7 @@ def _load(reference: Reference) -> tuple[Any, Any]:
     AttentionMaskInterface.register("eah_reference", eager_mask)
     family, path = reference.family, reference.path
     model = (family.model or AutoModelForImageTextToText).from_pretrained(
-        path, dtype=torch.float32, attn_implementation={"text_config": "eah_reference", "vision_config": "eager"}
+        path, dtype=torch.float32, attn_implementation={family.text_config: "eah_reference", "vision_config": "eager"}
     )
     model.generation_config.eos_token_id = None
     return model.eval(), family.load_processor(path)
