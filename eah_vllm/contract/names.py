@@ -52,6 +52,7 @@ START = (  # engine/registration.py, config.py, refusals.py
          fields="cudagraph_mode"),
     Name("vllm.config", "CUDAGraphMode", "what we refuse", fields="FULL"),
     Name("vllm.config", "CUDAGraphMode.mixed_mode", "what we refuse", calls=""),
+    Name("vllm.config", "CUDAGraphMode.has_full_cudagraphs", "what we refuse", calls=""),
     Name("vllm.envs", "VLLM_USE_RUST_FRONTEND", "what we refuse"),
     Name("vllm.platforms", "Platform", "which worker to use"),
     Name("vllm.platforms", "current_platform", "which worker to use"),
