@@ -85,11 +85,12 @@ def _prompt(ask: Ask) -> Any:
         return {"prompt_embeds": torch.from_numpy(ask.prompt)}
     if ask.videos:
         return {"prompt": ask.prompt, "multi_modal_data": {"image": ask.images, "video": ask.videos}}
+    text = {"prompt_token_ids" if isinstance(ask.prompt, list) else "prompt": ask.prompt}
     if not len(ask.images):
-        return {"prompt": ask.prompt}
+        return text
     images = torch.from_numpy(ask.images) if isinstance(ask.images, np.ndarray) else ask.images
     named = {} if ask.uuids is None else {"multi_modal_uuids": {"image": ask.uuids}}
-    return {"prompt": ask.prompt, "multi_modal_data": {"image": images}, **named}
+    return {**text, "multi_modal_data": {"image": images}, **named}
 
 
 def _lora(ask: Ask) -> Any:

@@ -30,8 +30,8 @@ ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 class Ask:
     """One request."""
 
-    prompt: str | np.ndarray
-    """Text, or embeddings `[tokens, hidden]`."""
+    prompt: str | list[int] | np.ndarray
+    """Text, token IDs with one image token per picture, or embeddings `[tokens, hidden]`."""
     images: list[Image.Image] | np.ndarray = field(default_factory=list)
     """Pictures, or their embeddings `[images, image tokens, hidden]`."""
     eah: dict[str, Any] | None = None
@@ -50,11 +50,15 @@ class Ask:
     """Names of the pictures, in place of hashes of their content."""
     method: str = "eah"
     """The method whose options `eah` holds."""
+    also: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Options of further methods of the same request, by method."""
 
     def extra_args(self) -> dict[str, Any] | None:
-        if self.eah is None:
-            return None
-        return {self.method: 1} | {f"{self.method}_{name}": value for name, value in self.eah.items()}
+        methods = dict(self.also) if self.eah is None else {self.method: self.eah, **self.also}
+        flat: dict[str, Any] = {}
+        for method, options in methods.items():
+            flat |= {method: 1} | {f"{method}_{name}": value for name, value in options.items()}
+        return flat or None
 
 
 @dataclass(slots=True)
@@ -103,7 +107,7 @@ class Engine:
 
     def one(
         self,
-        prompt: str | np.ndarray,
+        prompt: str | list[int] | np.ndarray,
         images: list[Image.Image] | np.ndarray,
         eah: dict[str, Any] | None = None,
         **more: Any,
