@@ -46,9 +46,7 @@ def _places(rows: int, columns: int, width: int) -> torch.Tensor:
     def waves(position: int) -> torch.Tensor:
         return torch.cat([torch.sin(position * speeds), torch.cos(position * speeds)])
 
-    return torch.stack(
-        [torch.cat([waves(column), waves(row)]) for row in range(rows) for column in range(columns)]
-    )
+    return torch.stack([torch.cat([waves(column), waves(row)]) for row in range(rows) for column in range(columns)])
 
 
 class MiniCPMV(PreTrainedModel):
