@@ -5,6 +5,7 @@ from tests.models.internvl_chat import INTERNVL_CHAT
 from tests.models.llava_families import LLAVA, NEXT_MISTRAL, NEXT_VICUNA, ONEVISION
 from tests.models.minicpmv import MINICPMV45
 from tests.models.other_families import BLIP2, COHERE2, GEMMA3, MINICPMV, PALIGEMMA
+from tests.models.ovis25 import OVIS25
 from tests.models.qwen_families import GLM4V, QWEN2_VL, QWEN3_VL, QWEN3_VL_MOE, QWEN25_VL, QWEN35
 from tests.models.tile_families import IDEFICS3, INTERNVL, MISTRAL3, SMOLVLM
 
@@ -26,6 +27,7 @@ FAMILIES: dict[str, Family] = {
     "Command A Vision": COHERE2,
     "BLIP-2": BLIP2,
     "MiniCPM-V 4.5": MINICPMV45,
+    "Ovis2.5": OVIS25,
 }
 REFUSED: dict[str, Family] = {"Gemma 3": GEMMA3, "PaliGemma": PALIGEMMA}
 """Families of which EAH can change no layer."""

@@ -113,6 +113,7 @@ INTERNVL_CHAT: Family = replace(
         InternVLVideoProcessor(size={"height": TILE, "width": TILE}),
         image_seq_length=4,
     ),
+    specials=INTERNVL.specials | {"video_pad": "<|video_pad|>"},  # vLLM's processor writes it for frames
     image="<image>",
     image_of_reference="<IMG_CONTEXT>",
     remote_code=True,
