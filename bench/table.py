@@ -133,7 +133,7 @@ def mixed(results: Results) -> str:
 
 
 def idle(results: Results) -> str:
-    """Make the table of times of a token on servers without the plugin, with EAH alone and with every method enabled."""
+    """Make the table of times of a token, on stock servers, with EAH alone and with every method enabled."""
     rows: list[Sequence[str]] = []
     for group, rounds in results["parts"]["idle"]["rounds"].items():
         for setting in rounds[0]:
