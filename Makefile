@@ -7,6 +7,7 @@ ARGS ?=
 JOBS ?= 3
 OUT ?= build/scenes
 EVAL_OUT ?= build/eval
+EVAL_MODEL ?=
 BIN := .venv/bin
 
 help: ## list the targets
@@ -42,8 +43,8 @@ clients: env ## run the snippets of docs/clients.md, with LangChain, LlamaIndex 
 	build/clients/bin/pip install --quiet --requirement env/clients.txt
 	EAH_CLIENTS_PYTHON=$(CURDIR)/build/clients/bin/python $(BIN)/python -m pytest tests/server/test_pages.py $(ARGS)
 
-eval: env ## hallucination of the built-in model on 1,000 unseen scenes, EAH off, on and controls, into EVAL_OUT=build/eval
-	$(BIN)/python -m tools.beside $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
+eval: env ## hallucination on 1,000 unseen scenes, EAH off, on and controls, into EVAL_OUT=build/eval; of EVAL_MODEL=PATH, else the built-in model
+	$(BIN)/python -m tools.beside $(if $(EVAL_MODEL),$(EVAL_MODEL) --config scenes --) $(BIN)/eah-vllm eval scenes --base-url '{base_url}' --model scenes \
 		--n 1000 --concurrency 16 --out $(EVAL_OUT) $(ARGS)
 
 bench: env ## time and memory side by side with stock vLLM (half an hour); ARGS="PART ... --runs N --quick"

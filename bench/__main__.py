@@ -16,7 +16,7 @@ from bench.gpu.tables import markdown
 from bench.results import Part, say, write
 from tools import ROOT
 
-PARTS = ("op", "engine", "serving", "medium", "mixed", "published", "verify")
+PARTS = ("op", "engine", "serving", "medium", "mixed", "idle", "published", "verify")
 
 
 def _op(part: Part, runs: int, quick: bool, folder: Path) -> None:
@@ -49,6 +49,12 @@ def _mixed(part: Part, runs: int, quick: bool, folder: Path) -> None:
     mixed.measure(folder / "mixed", runs, part, quick=quick)
 
 
+def _idle(part: Part, runs: int, quick: bool, folder: Path) -> None:
+    from bench import idle
+
+    idle.measure(runs, part, quick=quick)
+
+
 def _published(part: Part, runs: int, quick: bool, folder: Path) -> None:
     from bench import published
 
@@ -67,6 +73,7 @@ MEASURE: dict[str, Callable[[Part, int, bool, Path], None]] = {
     "serving": _serving,
     "medium": _medium,
     "mixed": _mixed,
+    "idle": _idle,
     "published": _published,
     "verify": _verify,
 }

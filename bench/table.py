@@ -132,6 +132,20 @@ def mixed(results: Results) -> str:
     )
 
 
+def idle(results: Results) -> str:
+    """Make the table of times of a token, on stock servers, with EAH alone and with every method enabled."""
+    rows: list[Sequence[str]] = []
+    for group, rounds in results["parts"]["idle"]["rounds"].items():
+        for setting in rounds[0]:
+            ratios = []
+            for base in ("stock", "off", "on"):
+                ratio = results["figures"].get(f"idle_tpot_{setting}_over_{base}_{group}")
+                cell = "" if ratio is None else f"{ratio['median']:.3f} ({ratio['min']:.3f} to {ratio['max']:.3f})"
+                ratios.append(cell)
+            rows.append((group.removeprefix("c"), setting, f"{_medians(rounds, setting, 'tpot_p50_ms'):.2f}", *ratios))
+    return markdown(("concurrency", "setting", "TPOT p50, ms", "/ stock", "/ off", "/ on"), rows)
+
+
 def published(results: Results) -> str:
     """Make the table of requests per second of the published code and of our server."""
     figures = results["figures"]
@@ -202,6 +216,7 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {
     "engine": ("engine", engine),
     "serving": ("serving", serving),
     "mixed": ("mixed", mixed),
+    "idle": ("idle", idle),
     "published": ("published", published),
     "verify": ("verify", verify),
     "gpu": ("", gpu),

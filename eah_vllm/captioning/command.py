@@ -17,7 +17,8 @@ from eah_vllm.captioning.captions import CaptionFile, bad_line, made_line, summa
 from eah_vllm.captioning.pictures import PictureError, find_pictures, read_picture, shortened
 from eah_vllm.evaluation.ask.answers import RunError
 from eah_vllm.evaluation.ask.asking import AskError, RefusedError, Server, complete, with_each
-from eah_vllm.evaluation.ask.setting import OFF, Setting, SettingError, parse_setting
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import OFF, Setting, SettingError
 
 PROMPT = "Please describe this image in detail."
 OF_THE_PICTURE = (400, 413, 422)
@@ -90,7 +91,7 @@ def _check(reply: Any, setting: Setting, path: str) -> None:
     if not getattr(reply, "choices", None) or reply.choices[0].message.content is None:
         raise AskError(f"{path}: the reply has no text")
     more = reply.model_extra or {}
-    for name, asked in (("eah", setting.asks_for_eah), ("verify", setting.verify is not None)):
+    for name, asked in (("eah", setting.eah is not None), ("verify", setting.verify is not None)):
         if asked and more.get(name) is None:
             raise AskError(f"the server ignores the field `{name}`: it is not eah-vllm, or EAH is disabled there")
 

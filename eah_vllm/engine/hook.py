@@ -8,10 +8,10 @@ from vllm.platforms import current_platform
 from eah_vllm.engine.admission import __name__ as admission_module
 from eah_vllm.engine.admission import class_name
 from eah_vllm.engine.config import (
+    all_defaults,
     enabled_methods,
     engine_settings,
     is_served_with_eah,
-    method_defaults,
     model_shape,
 )
 from eah_vllm.engine.refusals import OUR_SCHEDULER, refuse_unsupported, worker_class
@@ -50,7 +50,8 @@ def config_hook(theirs: type[VerifyAndUpdateConfig]) -> type[EAHConfigHook]:
 
 def _adapt(vllm_config: VllmConfig) -> None:
     shape, enabled = model_shape(vllm_config.model_config), enabled_methods(vllm_config)
-    defaults = {name: method_defaults(vllm_config, method) for name, method in enabled.items()}
+    of_all = all_defaults(vllm_config)  # a section that nobody can read is refused, whether or not it has a use here
+    defaults = {name: of_all[name] for name in enabled}
     for name, method in enabled.items():
         _check_defaults(method, defaults[name], shape)
     settings = engine_settings(vllm_config)

@@ -21,9 +21,9 @@ def why_not_plain_causal(attention: Attention) -> str | None:
     """Return what a layer's attention has that EAH cannot be applied to; None for plain causal attention."""
     impl, kind = attention.impl, type(attention)
     # A subclass changes what attention computes, so it is refused until somebody has looked at it.
-    subclass = KINDS.get(kind.__name__, f"attention of kind {kind.__name__}") if kind is not Attention else None
+    if kind is not Attention:
+        return KINDS.get(kind.__name__, f"attention of kind {kind.__name__}")
     found = {
-        subclass or "": subclass is not None,
         f"attention of type {attention.attn_type}": attention.attn_type != AttentionType.DECODER,
         "sliding window": attention.sliding_window is not None,
         "soft cap": bool(getattr(impl, "logits_soft_cap", None)),

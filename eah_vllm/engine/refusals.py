@@ -7,6 +7,7 @@ from vllm.config import CUDAGraphMode, VllmConfig
 from vllm.platforms import Platform
 from vllm.v1.kv_cache_interface import is_quantized_kv_cache
 
+from eah_vllm.engine.config import enabled_methods
 from eah_vllm.options import EngineDefaults
 from eah_vllm.reuse.paged_prefix import PAGED_IMPLS
 from eah_vllm.reuse.prefix_attention import PACKED_IMPLS
@@ -26,6 +27,7 @@ def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> Non
     """
     parallel, cache, model = vllm_config.parallel_config, vllm_config.cache_config, vllm_config.model_config
     kv_transfer: Any = vllm_config.kv_transfer_config
+    acting = _acting_on_rows(vllm_config)
     refusals = {
         "--decode-context-parallel-size spreads one head's keys over ranks; set it to 1": (
             parallel.decode_context_parallel_size not in (None, 1)
@@ -44,6 +46,8 @@ def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> Non
         "(VLLM_USE_V2_MODEL_RUNNER=1) or leave --speculative-config unset": (
             vllm_config.speculative_config is not None and not vllm_config.use_v2_model_runner
         ),
+        f"{acting} (eah.methods) acts on generated rows, and nobody knows whether that is right with the drafts of "
+        "--speculative-config; leave one of them out": bool(acting) and vllm_config.speculative_config is not None,
         "--return-sampling-mask accepts no request check; leave it off": model.return_sampling_mask,
         "the model's latent attention (MLA) keeps no separate heads; serve another --model": model.use_mla,
         # Some stores use only tokens as keys of blocks, so plain requests would load what EAH wrote; none runs on CPUs.
@@ -62,6 +66,11 @@ def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> Non
             _refuse(sentence)
 
 
+def _acting_on_rows(vllm_config: VllmConfig) -> str:
+    """Return the names of the server's methods that act on generated rows."""
+    return " and ".join(name for name, method in enabled_methods(vllm_config).items() if method.acts_on_rows)
+
+
 def refuse_resolved(vllm_config: VllmConfig) -> None:
     """Refuse what vLLM decides only after our config hook has run; the worker, which sees the outcome, calls this.
 
@@ -69,6 +78,13 @@ def refuse_resolved(vllm_config: VllmConfig) -> None:
         ValueError: naming the option.
     """
     mode = vllm_config.compilation_config.cudagraph_mode
+    acting = _acting_on_rows(vllm_config)
+    # Before a graph of Model Runner V1 is replayed, nothing tells us whose rows the step has.
+    if acting and mode is not None and mode.has_full_cudagraphs() and not vllm_config.use_v2_model_runner:
+        _refuse(
+            f"{acting} (eah.methods) acts on generated rows; set cudagraph_mode to PIECEWISE "
+            "in --compilation-config, or use Model Runner V2 (VLLM_USE_V2_MODEL_RUNNER=1)"
+        )
     # Model Runner V2 asks `EAHModelStateMixin.get_additional_cg_support` instead, and captures only decode steps.
     if mode is not None and mode.mixed_mode() == CUDAGraphMode.FULL and not vllm_config.use_v2_model_runner:
         _refuse(

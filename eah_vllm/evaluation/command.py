@@ -13,12 +13,16 @@ from typing import Any
 
 from eah_vllm.evaluation.ask.answers import AnswerFile, RunError
 from eah_vllm.evaluation.ask.asking import AskError, Server, ask_all
-from eah_vllm.evaluation.ask.controls import ask_fixed_heads
-from eah_vllm.evaluation.ask.setting import DRAWS, Setting, SettingError, controls, make_setting, parse_setting
+from eah_vllm.evaluation.ask.controls import ask_curve, ask_fixed_heads, ask_twins, controls
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import DRAWS, Setting, SettingError, make_setting
 from eah_vllm.evaluation.checked.objects import Remover
 from eah_vllm.evaluation.checked.result import verify_controls, verify_facts, verify_verdict, write_facts
+from eah_vllm.evaluation.cost.measure import kept_cost, measure_cost
+from eah_vllm.evaluation.count.method_verdict import method_verdict
 from eah_vllm.evaluation.count.summary import summarize
 from eah_vllm.evaluation.count.verdict import verdict
+from eah_vllm.evaluation.report.markdown import write_table
 from eah_vllm.evaluation.report.page import write_report
 from eah_vllm.evaluation.sweep.length_control import tune_end_bias
 from eah_vllm.evaluation.task import Task, TaskError
@@ -40,8 +44,9 @@ def run(
     with_heads: bool = True,
     remove: Remover | None = None,
     choose_threshold: bool = False,
+    cost_rounds: int = 0,
 ) -> str:
-    """Ask everything, write `summary.json` and `report.html`, and return the verdict.
+    """Ask everything, write `summary.json`, `table.md` and `report.html`, and return the verdict.
 
     Args:
         server: the server to ask.
@@ -53,19 +58,21 @@ def run(
         with_heads: whether any other head is among the controls.
         remove: the server's code that takes objects out of a text, for the controls of settings with `verify`.
         choose_threshold: whether to look for the threshold of `verify` on these pictures.
+        cost_rounds: how often the settings are timed after everything was asked.
 
     Raises:
         AskError, RunError, SettingError: see these classes.
     """
-    settings = list(dict.fromkeys(settings))
-    if with_controls and with_heads:
-        settings += controls(settings)
+    given = tuple(dict.fromkeys(settings))
+    settings = [*given, *(controls(given) if with_controls and with_heads else ())]
     identity = {**task.identity(), "model": server.model, "version": version("eah-vllm")}
     answers = AnswerFile(out, identity)
     try:
         ask_all(server, task, settings, answers)
         if with_controls:
-            settings += verify_controls(server, task, settings, answers, remove)
+            settings += verify_controls(task, settings, answers, remove)
+            settings += ask_twins(server, task, settings, answers)
+            settings += ask_curve(server, task, settings, answers)
         if with_controls and with_heads and with_fixed_heads:
             settings += ask_fixed_heads(server, task, settings, answers, out)
         chosen = [setting for setting in settings if setting.lets_eah_choose and not setting.end_bias]
@@ -82,17 +89,20 @@ def run(
     main = "chairs" if has_captions else "f1"
     checked = verify_facts(task, settings, answers, remove, choose=choose_threshold)
     write_facts(checked, out)
-    told = " ".join(filter(None, (verify_verdict(rows, checked), _eah_verdict(rows, settings, main))))
+    verdicts = verify_verdict(rows, checked), method_verdict(rows, settings, main), _eah_verdict(rows, settings, main)
+    told = " ".join(filter(None, verdicts))
     (out / "summary.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    cost = measure_cost(server, task, given, cost_rounds, out) if cost_rounds else kept_cost(out)
+    write_table(rows, cost, out)
     write_report(server, task, settings, answers, rows, told, out)
     return told
 
 
 def _eah_verdict(rows: Sequence[Mapping[str, Any]], settings: Sequence[Setting], main: str) -> str:
-    """Say what EAH did; nothing where a run is about verified captions alone."""
-    verified = any(setting.verify is not None for setting in settings)
-    with_eah = any(setting.eah is not None and setting.verify is None for setting in settings)
-    return verdict(rows, settings, main) if with_eah or not verified else ""
+    """Say what EAH did; nothing where a run is about verified captions or other methods alone."""
+    others = any(setting.verify is not None or setting.methods for setting in settings)
+    with_eah = any(setting.eah is not None and setting.verify is None and not setting.methods for setting in settings)
+    return verdict(rows, settings, main) if with_eah or not others else ""
 
 
 def add_server_options(parser: argparse.ArgumentParser) -> None:
@@ -149,13 +159,19 @@ def main(argv: Sequence[str] | None = None, remove: Remover | None = None) -> in
         add_server_options(task)
         task.add_argument(
             "--setting", "--eah", action="append", metavar="SETTING", dest="settings",
-            help="off, on, options such as layer=1,threshold=0.002, or verify,action=rewrite; again for more; the "
-            "first is what others are compared with (default: off, on)",
+            help="off, on, options such as layer=1,threshold=0.002, another method with its options such as "
+            "NAME,layers=1+3, or verify,action=rewrite; again for more; the first is what others are compared with "
+            "(default: off, on)",
         )  # fmt: skip
         task.add_argument(
-            "--no-controls", action="store_true", help="leave out other heads, captions that end sooner, random removal"
-        )
+            "--no-controls", action="store_true",
+            help="leave out other heads, random twins, captions that end sooner, random removal",
+        )  # fmt: skip
         task.add_argument("--no-heads", action="store_true", help="of the controls, leave out other heads")
+        task.add_argument(
+            "--cost", type=int, default=0, metavar="ROUNDS",
+            help="also time the settings in turns with the first, so many times; nobody else should use the machine",
+        )  # fmt: skip
         task.add_argument(
             "--choose-threshold", action="store_true",
             help="look for the threshold of verify on these pictures, which no result should be told of then",
@@ -172,7 +188,7 @@ def main(argv: Sequence[str] | None = None, remove: Remover | None = None) -> in
         told = run(
             server_of(args), args.make_task(args), settings, args.out, with_controls=not args.no_controls,
             with_fixed_heads=not args.no_fixed_heads, with_heads=not args.no_heads, remove=remove,
-            choose_threshold=args.choose_threshold,
+            choose_threshold=args.choose_threshold, cost_rounds=args.cost,
         )  # fmt: skip
     except (SettingError, TaskError, RunError, AskError) as error:
         sys.stderr.write(f"eah-vllm eval: {error}\n")

@@ -39,7 +39,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered to one question under one setting."""
+    """What a server answered to one question under one setting: the text, and the reports of what was done to it."""
 
     text: str
     finish_reason: str | None = None
@@ -47,6 +47,8 @@ class Answer:
     seconds: float | None = None
     eah: Mapping[str, Any] | None = None
     verify: Mapping[str, Any] | None = None
+    methods: Mapping[str, Any] | None = None
+    """Reports of other methods than EAH, by name."""
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,9 @@ class Method(ABC):
     """Whether a server that names no methods (`eah.methods`) enables it."""
     has_field: ClassVar[bool] = True
     """Whether an HTTP field and an alias of its name switch it on; a method without them has a route of its own."""
+    random_twin: ClassVar[Mapping[str, Any] | None] = None
+    """The options that make its control: what it would choose is drawn at random, as much of it and as strong. Its
+    option `seed` then says which draw. None where the method has no such control."""
 
     needs_whole_prompt: ClassVar[bool] = True
     """Whether it needs every row of the prompt in one step, so that the prompt is not split and reads no cache."""

@@ -85,6 +85,7 @@ class CLVA(Method):
     on_by_default: ClassVar[bool] = False
     acts_on_rows: ClassVar[frozenset[RowValue]] = frozenset({"shift"})
     carries_over_layers: ClassVar[bool] = True
+    random_twin: ClassVar[Mapping[str, Any] | None] = {"direction": "random"}
 
     def resolve(self, said: Any, defaults: Any, shape: ModelShape, prefix: str | None = None) -> CLVASettings:
         """Fill options, and check that anchors are taken from layers before those that they change."""

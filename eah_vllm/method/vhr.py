@@ -77,6 +77,7 @@ class VHR(Method):
     needs_whole_prompt: ClassVar[bool] = False
     acts_on_rows: ClassVar[frozenset[RowValue]] = frozenset({"factor"})
     needs_image_free_pass: ClassVar[bool] = True
+    random_twin: ClassVar[Mapping[str, Any] | None] = {"heads": "random"}
 
     def resolve(self, said: Any, defaults: Any, shape: ModelShape, prefix: str | None = None) -> VHRSettings:
         """Fill options; without `layers`, the paper's as a share of the depth."""

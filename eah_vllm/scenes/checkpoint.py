@@ -57,8 +57,8 @@ def save_checkpoint(model: LlavaForConditionalGeneration, tokenizer: PreTrainedT
 
 
 def set_eah_defaults(checkpoint: Path, layer: int, relative_threshold: float) -> None:
-    """Write the model's own EAH settings into its `config.json`, where the plugin looks for them."""
+    """Write the model's own EAH settings into its `config.json`, for the plugin, which enables all methods there."""
     path = checkpoint / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["eah"] = {"layer": layer, "relative_threshold": relative_threshold}
+    config["eah"] = {"layer": layer, "methods": "all", "relative_threshold": relative_threshold}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

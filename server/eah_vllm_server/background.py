@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fastapi.responses import Response
@@ -10,11 +10,11 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesResponse
 from vllm.entrypoints.openai.responses.serving import OpenAIServingResponses
 
 from eah_vllm.report import Report
-from eah_vllm_server.reply import FetchReport
+from eah_vllm_server.reply import FetchReports
 
 ANSWERED = ("completed", "incomplete")
 """States in which a stored response is an answer; a response that was cancelled or failed gets no report."""
-Kept = tuple[ResponsesResponse, Report]
+Kept = tuple[ResponsesResponse, Mapping[str, Report]]
 
 
 def is_answered(response: Response) -> bool:
@@ -27,51 +27,43 @@ class BackgroundReports:
 
     def __init__(self) -> None:
         self._kept: dict[str, asyncio.Task[Kept | None]] = {}
-        self._methods: dict[str, str] = {}
 
     def follow(
         self,
         serving: OpenAIServingResponses,
         response_id: str,
-        method: str,
-        fetch: FetchReport | None,
+        fetch: FetchReports | None,
         at_end: Callable[[], None],
     ) -> None:
-        """Read the report when the response has ended.
+        """Read the reports when the response has ended.
 
         Args:
             serving: vLLM's handler, which runs the response and stores it.
             response_id: ID of the response, which is queued or runs.
-            method: the method that is reported on.
-            fetch: a function that reads the report; None where nobody asked for one.
+            fetch: a function that reads the reports; None where nobody asked for one.
             at_end: called instead, when the response has ended and there is no report to read.
         """
         running = serving.background_tasks.get(response_id)
         following = self._when_ended(serving, response_id, running, fetch, at_end)
         self._kept[response_id] = asyncio.create_task(following)
-        self._methods[response_id] = method
 
-    def method_of(self, response_id: str) -> str:
-        """Return the method that a response in the background was answered with; "eah" where nothing was followed."""
-        return self._methods.get(response_id, "eah")
-
-    async def report(self, serving: OpenAIServingResponses, response_id: str) -> Report | None:
-        """Return the report of an answered response, None when there is none; wait while it is being read."""
+    async def reports(self, serving: OpenAIServingResponses, response_id: str) -> Mapping[str, Report]:
+        """Return the reports of an answered response, by method; wait while they are being read."""
         following = self._kept.get(response_id)
         kept = None if following is None else await asyncio.shield(following)
         if kept is None:
-            return None
-        response, report = kept
+            return {}
+        response, reports = kept
         # Callers may choose the IDs of their responses: another response may have been stored under this ID since.
         stored = await serving.retrieve_responses(response_id, starting_after=None, stream=False)
-        return report if stored is response else None
+        return reports if stored is response else {}
 
     async def _when_ended(
         self,
         serving: OpenAIServingResponses,
         response_id: str,
         running: "asyncio.Task[Any] | None",
-        fetch: FetchReport | None,
+        fetch: FetchReports | None,
         at_end: Callable[[], None],
     ) -> Kept | None:
         if running is not None:

@@ -7,9 +7,10 @@ import torch
 import vllm
 
 from eah_vllm.method.registry import METHODS, with_field
-from eah_vllm.options import MOST_THRESHOLDS
+from eah_vllm.options import MOST_THRESHOLDS, OptionError
 from eah_vllm.settings import EAHSettings
 from eah_vllm.version import __version__
+from eah_vllm_server.engine_request import ServedModel
 from eah_vllm_server.state import EAHState
 from eah_vllm_server.verify.extractors import available_extractors, extractor_name
 from eah_vllm_server.verify.options import LONGEST_QUESTION, MOST_ANSWERS, MOST_MENTIONS, VerifyOptions
@@ -18,11 +19,7 @@ from eah_vllm_server.verify.options import LONGEST_QUESTION, MOST_ANSWERS, MOST_
 def capabilities(state: EAHState) -> dict[str, Any]:
     """Return the answer to `GET /v1/eah` as JSON data: names, options with defaults and limits, engine, versions."""
     model, shape = state.model, state.model.shape
-    methods = {
-        name: {"options": method.Options.model_json_schema()["properties"]}
-        | dict(method.describe(model.defaults[name], shape))
-        for name, method in with_field().items()
-    }
+    methods = {name: _method(name, model) for name in with_field()}
     return {
         "object": "eah.capabilities",
         "model": model.names.base()[0],
@@ -33,7 +30,8 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         "num_heads": shape.num_heads,
         "row": state.engine["row"],
         "engine": {name: fact for name, fact in state.engine.items() if name != "row"},
-        **methods["eah"],  # EAH was the only method once, so its facts also stand at the top
+        # EAH was the only method once, so its facts also stand at the top.
+        **{name: fact for name, fact in methods["eah"].items() if name != "enabled"},
         "methods": methods,
         "versions": {
             "eah_vllm": __version__,
@@ -46,6 +44,19 @@ def capabilities(state: EAHState) -> dict[str, Any]:
         "verify": _checks(state),
         "inspect": _inspector(state),
     }
+
+
+def _method(name: str, model: ServedModel) -> dict[str, Any]:
+    """Describe a method that a field switches on."""
+    method = METHODS[name]
+    facts: dict[str, Any] = {
+        "enabled": name in model.enabled,
+        "options": method.Options.model_json_schema()["properties"],
+    }
+    try:
+        return facts | dict(method.describe(model.defaults[name], model.shape))
+    except OptionError as error:  # nobody has checked the defaults of a method that is not enabled
+        return facts | {"reason": str(error)}
 
 
 def _inspector(state: EAHState) -> dict[str, Any]:

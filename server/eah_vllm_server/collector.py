@@ -57,10 +57,13 @@ class ReportCollector:
         self._abandoned.append(tag)
         self._uncounted.set()
 
-    async def report(self, tag: str) -> Report:
-        """Fetch what was done to the request with this tag; its workers forget the report."""
-        parts = await self._collect([tag])
-        return merge_reports([Report.from_dict(part["reports"][tag]) for part in parts if tag in part["reports"]])
+    async def reports(self, tags: Mapping[str, str]) -> dict[str, Report]:
+        """Fetch what each method did to a request, by its tag; the workers forget these reports."""
+        parts = await self._collect(list(tags.values()))
+        return {
+            method: merge_reports([Report.from_dict(part["reports"][tag]) for part in parts if tag in part["reports"]])
+            for method, tag in tags.items()
+        }
 
     async def keep_counting(self) -> None:
         """Fetch counts until cancelled."""

@@ -7,7 +7,7 @@ answered without it and without a word about it. Every route of ours refuses it 
 from collections.abc import Iterable
 from typing import Any
 
-from eah_vllm.method.registry import method_of, with_field
+from eah_vllm.method.registry import METHODS, method_of, with_field
 from eah_vllm.options import OptionError, shown
 from eah_vllm.wire import is_of
 from eah_vllm_server.refusal import refusal, verify_refusal
@@ -81,7 +81,8 @@ def _advice(path: tuple[str, ...]) -> str:
             f'object of options, as in "{VERIFY}": {{"action": "report"}}'
         )
     method = method_of(path[-1])
+    example = '{"layer": 1, "report": true}' if "layer" in METHODS[method].Options.model_fields else '{"report": true}'
     return (
         f"{method.upper()} is not read here; send the field {method} at the top level of the "
-        f'body: true, false or an object of options, as in "{method}": {{"layer": 1, "report": true}}'
+        f'body: true, false or an object of options, as in "{method}": {example}'
     )

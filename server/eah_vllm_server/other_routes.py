@@ -1,9 +1,9 @@
-"""Routes of vLLM that take no EAH and no check: they refuse `eah` and `verify` instead of ignoring them."""
+"""Routes of vLLM that take no method and no check: they refuse `eah` and `verify` instead of ignoring them."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BeforeValidator, ValidationInfo, model_validator
+from pydantic import model_validator
 from vllm.entrypoints.anthropic.api_router import count_tokens
 from vllm.entrypoints.anthropic.protocol import AnthropicCountTokensRequest
 from vllm.entrypoints.openai.chat_completion.api_router import create_batch_chat_completion
@@ -11,22 +11,22 @@ from vllm.entrypoints.openai.chat_completion.protocol import BatchChatCompletion
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 from vllm.exceptions import VLLMValidationError
 
+from eah_vllm.method.registry import with_field
 from eah_vllm_server.hardening.media.anthropic_blocks import check_blocks
 from eah_vllm_server.media_uuids import bind_uuids
 from eah_vllm_server.misplaced import refuse_misplaced
+from eah_vllm_server.verify.options import FIELD as VERIFY
 
 router = APIRouter()
 
 
-def _refuse(value: Any, info: ValidationInfo) -> None:
-    if value not in (None, False):
-        name = info.field_name
-        raise VLLMValidationError(
-            f"{name}: this route takes no {name}; use chat completions, responses or messages", parameter=name
-        )
-
-
-RefusedField = Annotated[None, BeforeValidator(_refuse)]
+def _refuse_switches(fields: Any) -> Any:
+    for name in (*with_field(), VERIFY) if isinstance(fields, dict) else ():
+        if fields.get(name) not in (None, False):
+            raise VLLMValidationError(
+                f"{name}: this route takes no {name}; use chat completions, responses or messages", parameter=name
+            )
+    return fields
 
 
 class CheckedCountTokensRequest(AnthropicCountTokensRequest):
@@ -37,11 +37,9 @@ class CheckedCountTokensRequest(AnthropicCountTokensRequest):
 
 
 class NoEAHBatchRequest(BatchChatCompletionRequest):
-    """Body of `POST /v1/chat/completions/batch`; it has no field `eah` and none for a check."""
+    """Body of `POST /v1/chat/completions/batch`; it has no field for a method and none for a check."""
 
-    eah: RefusedField = None
-    verify: RefusedField = None
-
+    _refuse_switches = model_validator(mode="before")(_refuse_switches)
     _bind_uuids = model_validator(mode="before")(bind_uuids)
     _refuse_misplaced = model_validator(mode="before")(refuse_misplaced)
 

@@ -69,7 +69,6 @@ class EAHEndpointPlugin:
         from eah_vllm_server.drain import DrainingClient
         from eah_vllm_server.gate import request_limit
         from eah_vllm_server.hardening.media.checked_renderer import check_messages_of_all_routes
-        from eah_vllm_server.names import ModelNames
         from eah_vllm_server.processor_cache import send_pictures_each_time
         from eah_vllm_server.state import EAHState, served_model
         from eah_vllm_server.verify.ask import Engine
@@ -86,7 +85,7 @@ class EAHEndpointPlugin:
         )
         collector = ReportCollector(engine_client, metrics())
         state.eah = EAHState(
-            model=served_model(vllm_config, ModelNames(state.openai_serving_models)),
+            model=served_model(vllm_config, state.openai_serving_models),
             collector=collector,
             engine=engine_facts(vllm_config),
             verifier=Verifier(

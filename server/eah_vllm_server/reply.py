@@ -8,8 +8,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from eah_vllm.report import Report
 
-FetchReport = Callable[[], Awaitable[Report]]
-FetchReportIfAny = Callable[[], Awaitable[Report | None]]
+FetchReports = Callable[[], Awaitable[Mapping[str, Report]]]
+"""Reads the reports on one request, by method."""
 
 
 def when_over(response: Response, then: Callable[[], None]) -> Response:
@@ -37,26 +37,23 @@ def with_body(response: Response, body: dict[str, Any]) -> Response:
     return JSONResponse(body, response.status_code, headers, background=response.background)
 
 
-async def add_report(response: Response, method: str, fetch: FetchReportIfAny, abandon: Callable[[], None]) -> Response:
-    """Return the response with a method's report in it, in a field of the method's name.
+async def add_reports(response: Response, fetch: FetchReports, abandon: Callable[[], None]) -> Response:
+    """Return the response with the reports in it, each in a field of its method's name.
 
-    It calls `abandon` if no client gets the report: an error, a broken stream.
+    It calls `abandon` if no client gets the reports: an error, a broken stream.
     """
 
-    async def fetch_data() -> dict[str, Any] | None:
-        report = await fetch()
-        return None if report is None else report.to_dict()
+    async def fetch_fields() -> dict[str, Any]:
+        return {method: report.to_dict() for method, report in (await fetch()).items()}
 
     if isinstance(response, StreamingResponse):
-        response.body_iterator = add_to_stream(response.body_iterator, method, fetch_data, abandon)
+        response.body_iterator = add_to_stream(response.body_iterator, fetch_fields, abandon)
         return response
     if response.status_code >= 400:
         abandon()
         return response
-    report = await fetch_data()
-    if report is None:
-        return response
-    return with_body(response, json.loads(bytes(response.body)) | {method: report})
+    fields = await fetch_fields()
+    return with_body(response, json.loads(bytes(response.body)) | fields) if fields else response
 
 
 def _nothing(*_: Any) -> None:
@@ -65,21 +62,19 @@ def _nothing(*_: Any) -> None:
 
 async def add_to_stream(
     events: AsyncIterable[Any],
-    name: str,
-    fetch: Callable[[], Awaitable[dict[str, Any] | None]],
+    fetch: Callable[[], Awaitable[Mapping[str, Any]]],
     abandon: Callable[[], None] = _nothing,
     see: Callable[[Mapping[str, Any]], None] = _nothing,
 ) -> AsyncIterator[str]:
-    """Add a field to the last event of a stream; only events that may be the last are held back, so no token waits.
+    """Add fields to the last event of a stream; only events that may be the last are held back, so no token waits.
 
     In `/v1/messages` the report goes into `message_delta`, the one event after the last token that describes the whole
     message: Anthropic's client library rebuilds the `message_stop` that follows, and would lose the report.
 
     Args:
         events: the events of the stream.
-        name: name of the field.
-        fetch: reads the field's value once the answer is whole; None leaves the field out.
-        abandon: called where nobody gets the value: an error, a broken stream.
+        fetch: reads the fields once the answer is whole.
+        abandon: called where nobody gets them: an error, a broken stream.
         see: called with each event before it is handed on.
     """
     held: str | None = None
@@ -98,19 +93,19 @@ async def add_to_stream(
                 held = None
             if data is not None and data.get("type") == "message_delta" and not fetched:
                 fetched = True
-                yield _with_field(event, name, await fetch())
+                yield _with_fields(event, await fetch())
                 continue
             if data is not None and _may_be_last(data):
                 held = event
                 continue
             if held is not None:
                 fetched = True
-                yield _with_field(held, name, await fetch())
+                yield _with_fields(held, await fetch())
                 held = None
             yield event
         if held is not None:
             fetched = True
-            yield _with_field(held, name, await fetch())
+            yield _with_fields(held, await fetch())
     finally:
         if not fetched:  # the client went away or the stream failed; this task is being cancelled and cannot wait
             abandon()
@@ -130,12 +125,11 @@ def _may_be_last(data: dict[str, Any]) -> bool:
     return data.get("type") in ("response.completed", "response.incomplete", "response.failed")
 
 
-def _with_field(event: str, name: str, value: dict[str, Any] | None) -> str:
-    if value is None:
+def _with_fields(event: str, fields: Mapping[str, Any]) -> str:
+    if not fields:
         return event
-    data = _data(event) or {}
-    data[name] = value
+    data = (_data(event) or {}) | dict(fields)
     if isinstance(data.get("response"), dict):
-        data["response"][name] = value
+        data["response"] |= fields
     head = "".join(line + "\n" for line in event.splitlines() if line.startswith("event:"))
     return f"{head}data: {json.dumps(data, ensure_ascii=False)}\n\n"

@@ -1,6 +1,6 @@
 """The routes that replace vLLM's routes of the same path, and `/v1/eah`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,16 +13,16 @@ from vllm.entrypoints.openai.completion.api_router import create_completion
 from vllm.entrypoints.openai.responses.api_router import create_responses, retrieve_responses
 from vllm.entrypoints.serve.utils.api_utils import validate_json_request
 
-from eah_vllm.method.registry import METHODS
 from eah_vllm.options import OptionError
 from eah_vllm.report import Report
 from eah_vllm_server.background import is_answered
 from eah_vllm_server.capabilities import capabilities
+from eah_vllm_server.collector import ReportCollector
 from eah_vllm_server.engine_request import Applied, to_engine_request
 from eah_vllm_server.hardening.media.kept import keeping
 from eah_vllm_server.metrics import metrics
 from eah_vllm_server.refusal import refusal, verify_refusal
-from eah_vllm_server.reply import FetchReport, add_report, when_over
+from eah_vllm_server.reply import FetchReports, add_reports, when_over
 from eah_vllm_server.schemas import (
     EAHChatCompletionRequest,
     EAHCompletionRequest,
@@ -48,9 +48,8 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
     except OptionError as error:
         raise verify_refusal(error) from error
     requests = [request] if check is None else copies(request, check.answers)
-    alias = next(iter(METHODS.keys() & modes), None)
     try:
-        asked = [to_engine_request(one, alias, state.model) for one in requests]
+        asked = [to_engine_request(one, modes, state.model) for one in requests]
     except OptionError as error:
         raise refusal(error) from error
     serving = [partial(serve_applied, *both, raw_request, core_route) for both in zip(asked, requests, strict=True)]
@@ -64,22 +63,26 @@ async def _serve(request: EAHRequest, raw_request: Request, core_route: CoreRout
 
 
 async def serve_applied(
-    asked: Applied | None, request: EAHRequest | ChatCompletionRequest, raw_request: Request, core_route: CoreRoute
+    asked: Sequence[Applied], request: EAHRequest | ChatCompletionRequest, raw_request: Request, core_route: CoreRoute
 ) -> Response | None:
-    """Let vLLM answer a request whose options the engine reads, and add the report that was asked for."""
-    if asked is None:
+    """Let vLLM answer a request whose options the engine reads, and add the reports that were asked for."""
+    if not asked:
         return await core_route(request, raw_request)
     state: EAHState = raw_request.app.state.eah
-    collector, tag = state.collector, asked.report_tag
-    fetch: FetchReport | None
-    if asked.refusal is not None:
-        metrics().count_requests(asked.method, asked.refusal)
-        fetch, at_end = partial(_refused, asked.refusal), _nothing
+    collector = state.collector
+    refused = {one.method: one.refusal for one in asked if one.refusal is not None}
+    tags = {one.method: one.report_tag for one in asked if one.report_tag is not None}
+    fetch: FetchReports | None
+    at_end: Callable[[], None]
+    if refused:
+        for method, reason in refused.items():
+            metrics().count_requests(method, reason)
+        fetch, at_end = partial(_refused, refused), _nothing
     else:
         # Counts are fetched soon, and again at the end: by then the request has reached an engine.
         collector.expect_counts()
-        fetch = None if tag is None else partial(collector.report, tag)
-        at_end = collector.expect_counts if tag is None else partial(collector.abandon, tag)
+        fetch = partial(collector.reports, tags) if tags else None
+        at_end = partial(_unreported, collector, tags)
     response = None
     try:
         response = await core_route(request, raw_request)
@@ -91,18 +94,25 @@ async def serve_applied(
     if isinstance(request, EAHResponsesRequest) and request.background and response.status_code < 400:
         # Nothing has run yet: vLLM answers "queued", or streams what it keeps.
         serving = raw_request.app.state.openai_serving_responses
-        state.background.follow(serving, request.request_id, asked.method, fetch, at_end)
+        state.background.follow(serving, request.request_id, fetch, at_end)
         if fetch is None or not isinstance(response, StreamingResponse):
             return response
-        background = partial(state.background.report, serving, request.request_id)
-        return await add_report(response, asked.method, background, _nothing)
+        background = partial(state.background.reports, serving, request.request_id)
+        return await add_reports(response, background, _nothing)
     if fetch is None:
         return when_over(response, at_end)
-    return await add_report(response, asked.method, fetch, at_end)
+    return await add_reports(response, fetch, at_end)
 
 
-async def _refused(reason: str) -> Report:
-    return Report(False, reason)
+async def _refused(reasons: Mapping[str, str]) -> Mapping[str, Report]:
+    return {method: Report(False, reason) for method, reason in reasons.items()}
+
+
+def _unreported(collector: ReportCollector, tags: Mapping[str, str]) -> None:
+    """Forget reports that nobody will fetch, and fetch the counts."""
+    for tag in tags.values():
+        collector.abandon(tag)
+    collector.expect_counts()
 
 
 def _nothing() -> None:
@@ -137,14 +147,13 @@ async def messages(request: EAHMessagesRequest, raw_request: Request) -> Any:
 async def stored_response(
     response_id: str, raw_request: Request, starting_after: int | None = None, stream: bool | None = False
 ) -> Any:
-    """Return a stored response; one that was answered in the background carries its report in `eah`."""
+    """Return a stored response; one that was answered in the background carries its reports, as `eah` and so on."""
     response = await retrieve_responses(response_id, raw_request, starting_after, stream)
     state: EAHState = raw_request.app.state.eah
     serving = raw_request.app.state.openai_serving_responses
     if not isinstance(response, StreamingResponse) and not is_answered(response):
         return response
-    fetch = partial(state.background.report, serving, response_id)
-    return await add_report(response, state.background.method_of(response_id), fetch, _nothing)
+    return await add_reports(response, partial(state.background.reports, serving, response_id), _nothing)
 
 
 @router.get("/v1/models")

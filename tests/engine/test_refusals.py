@@ -65,6 +65,11 @@ CASES = {
         {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2}},
         "speculative decoding on Model Runner V1 accepts no request check; use Model Runner V2",
     ),
+    "drafts_of_generated_rows": Case(
+        eah(methods=["vhr", "eah"]) | {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2}},
+        "vhr (eah.methods) acts on generated rows, and nobody knows whether that is right with the drafts",
+        V2_ONLY,
+    ),
     "sampling_mask": Case({"return_sampling_mask": True}, "--return-sampling-mask accepts no request check", V2_ONLY),
     "latent_attention": Case(
         {}, "the model's latent attention (MLA) keeps no separate heads; serve another --model", checkpoint="mla"
@@ -92,6 +97,9 @@ CASES = {
         {"hf_overrides": {"eah": {"methods": ["vcd"]}}}, "config.json: eah.methods: no method is called 'vcd'"
     ),
     "methods_are_no_list": Case(eah(methods=5), "--additional-config eah.methods: Input should be"),
+    "default_of_a_method_that_is_not_enabled": Case(
+        {"additional_config": {"vhr": {"factr": 2}}}, "--additional-config vhr.factr: unknown option; known"
+    ),
     "bad_default": Case(eah(threshold=2), "--additional-config eah.threshold: Input should be less than 1, got 2"),
     "two_thresholds": Case(
         eah(threshold=0.1, relative_threshold=1),
@@ -147,6 +155,10 @@ answers["unknown_platform"] = outcome(refusals.worker_class, "auto", Unspecified
 resolved = config(*cases["plain"])
 resolved.compilation_config.cudagraph_mode = CUDAGraphMode.FULL_DECODE_ONLY
 answers["graphs_of_decode_steps"] = outcome(refusals.refuse_resolved, resolved)
+with_rows = config({**cases["plain"][0], "additional_config": {"eah": {"methods": ["eah", "vhr"]}}})
+answers["generated_rows_without_graphs"] = outcome(refusals.refuse_resolved, with_rows)
+with_rows.compilation_config.cudagraph_mode = CUDAGraphMode.FULL_DECODE_ONLY
+answers["generated_rows_in_graphs"] = outcome(refusals.refuse_resolved, with_rows)
 resolved.compilation_config.cudagraph_mode = CUDAGraphMode.FULL
 answers["graphs_of_prompts"] = outcome(refusals.refuse_resolved, resolved)
 json.dump(answers, open(sys.argv[1], "w"))
@@ -236,7 +248,7 @@ def test_refused(with_eah: Outcomes, name: str) -> None:
     kind, sentence = with_eah[name]
     assert kind == "refused", sentence
     assert CASES[name].says in sentence
-    assert "eah" in sentence.lower()
+    assert "eah" in sentence.lower() or sentence.partition("Value error, ")[2].startswith("--additional-config vhr")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -250,6 +262,15 @@ def test_without_eah_vllm_decides(without_eah: Outcomes, name: str) -> None:
         assert kind == "refused"
         assert of_vllm in got
         assert "EAH" not in got
+
+
+def test_methods_of_generated_rows_are_refused_with_graphs_that_nobody_tells_whose_rows_they_have(
+    with_eah: Outcomes,
+) -> None:
+    assert with_eah["generated_rows_without_graphs"][0] == "accepted"
+    kind, sentence = with_eah["generated_rows_in_graphs"]
+    assert kind == "refused"
+    assert "vhr (eah.methods) acts on generated rows; set cudagraph_mode to PIECEWISE" in sentence
 
 
 def test_a_whole_prompt_always_has_room(with_eah: Outcomes) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.driver import Engine
 from tests.models.families import FAMILIES, REFUSED
-from tests.models.family import Family, make_checkpoint
+from tests.models.family import Family, folder_to_serve, make_checkpoint
 from tests.models.reference import Reference
 
 
@@ -35,6 +35,7 @@ class Shared:
     def serving(self, family: Family, path: Path, **more: Any) -> Engine:
         limits = {"image": family.max_images, "video": 0}
         options: dict[str, Any] = {"limit_mm_per_prompt": limits, "max_num_seqs": 4} | more
+        options["trust_remote_code"] = family.remote_code
         if self.engine is None:
             self.engine = Engine(path, **self.more, **options)
         else:
@@ -61,8 +62,9 @@ def stock() -> Iterator[Shared]:
 
 
 def serve(ours: Shared, family: Family, path: Path, **options: Any) -> Served:
-    make_checkpoint(family, path)
-    return Served(family, path, ours.serving(family, path, **options), Reference(family, path))
+    reference = Reference(family, make_checkpoint(family, path))
+    path = folder_to_serve(family, path)
+    return Served(family, path, ours.serving(family, path, **options), reference)
 
 
 @pytest.fixture(scope="module", params=list(FAMILIES))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoProcessor, PreTrainedModel, PreTrainedTokenizerFast
 
 from tests.checkpoint_tokenizer import (
     BOS_TOKEN_ID,
@@ -71,9 +71,24 @@ class Family:
     """Tokens between a picture's image tokens, which do not count."""
     max_images: int = 3
     """Most pictures of a prompt."""
+    model: type[PreTrainedModel] | None = None
+    """The class that makes the weights and is the reference, where transformers has none of the architecture's name."""
+    remote_code: bool = False
+    """Whether the checkpoint brings classes of its own, so that vLLM has to be allowed to run them."""
+    publish: Callable[[Path, Path], None] | None = None
+    """Writes a second checkpoint, which vLLM serves, after the one that transformers wrote and reads."""
+    image_of_reference: str | None = None
+    """What stands for a picture in the reference's prompt, if something else."""
+    text_config: str = "text_config"
+    """Where the language model's configuration stands in the whole one; empty: in its midst."""
+    load_processor: Callable[[Path], Any] = AutoProcessor.from_pretrained
+    """Reads the reference's processor."""
 
     def prompt(self, form: str) -> str:
         return form.format(image=self.image)
+
+    def model_class(self) -> Any:
+        return self.model or getattr(transformers, self.architecture)
 
 
 def make_checkpoint(family: Family, path: Path, seed: int = 0) -> Path:
@@ -93,7 +108,7 @@ def make_checkpoint(family: Family, path: Path, seed: int = 0) -> Path:
     config = family.config(tokenizer.convert_tokens_to_ids)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = getattr(transformers, family.architecture)(config)
+        model = family.model_class()(config)
     _randomise(model, seed)
     never = {*tokens_never_generated(tokenizer, VOCAB_SIZE), *tokenizer.all_special_ids}
     with torch.no_grad():
@@ -101,6 +116,14 @@ def make_checkpoint(family: Family, path: Path, seed: int = 0) -> Path:
     model.save_pretrained(path)
     _publish(path / "model.safetensors", family)
     return path
+
+
+def folder_to_serve(family: Family, path: Path) -> Path:
+    """Return the checkpoint that vLLM serves: the one that transformers wrote, or one that is published from it."""
+    if family.publish is None:
+        return path
+    family.publish(path, path / "published")
+    return path / "published"
 
 
 def _randomise(model: Any, seed: int) -> None:

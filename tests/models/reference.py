@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForImageTextToText, AutoProcessor
+from transformers import AttentionInterface, AttentionMaskInterface, AutoModelForImageTextToText
 from transformers.masking_utils import eager_mask
 
 from tests.models.family import Family
 from tests.reference import LayerOutcome, ReferenceOutput, _eah_attention, _Request
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reference:
     """One family's checkpoint, as transformers runs it."""
 
@@ -32,8 +32,9 @@ class Reference:
         **videos: Any,
     ) -> ReferenceOutput:
         """Greedy generation with or without EAH; image tokens are where the prompt has the family's image token."""
-        model, processor = _load(str(self.path))
-        inputs = processor(text=prompt, images=images or None, return_tensors="pt", **videos)
+        model, processor = _load(self)
+        text = prompt.replace(self.family.image, self.family.image_of_reference or self.family.image)
+        inputs = processor(text=text, images=images or None, return_tensors="pt", **videos)
         input_ids = inputs["input_ids"][0].tolist()
         request = None if eah is None else self._request(eah, input_ids, processor)
         for module in model.modules():
@@ -60,14 +61,15 @@ class Reference:
 
 
 @lru_cache(maxsize=2)
-def _load(path: str) -> tuple[Any, Any]:
+def _load(reference: Reference) -> tuple[Any, Any]:
     AttentionInterface.register("eah_reference", _eah_attention)
     AttentionMaskInterface.register("eah_reference", eager_mask)
-    model = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=torch.float32, attn_implementation={"text_config": "eah_reference", "vision_config": "eager"}
+    family, path = reference.family, reference.path
+    model = (family.model or AutoModelForImageTextToText).from_pretrained(
+        path, dtype=torch.float32, attn_implementation={family.text_config: "eah_reference", "vision_config": "eager"}
     )
     model.generation_config.eos_token_id = None
-    return model.eval(), AutoProcessor.from_pretrained(path)
+    return model.eval(), family.load_processor(path)
 
 
 __all__ = ["LayerOutcome", "Reference"]

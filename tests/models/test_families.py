@@ -179,7 +179,8 @@ def test_families_without_a_layer_that_can_be_changed(refused: Served, stock: Sh
 
 def test_which_tokens_count(served: Served) -> None:
     """Tiles, thumbnails and newline embeddings do; separators, breaks and line ends between them do not."""
-    family, tokenizer = served.family, AutoTokenizer.from_pretrained(served.path)
+    family = served.family
+    tokenizer = AutoTokenizer.from_pretrained(served.path, trust_remote_code=family.remote_code)
     eah = {"layer": family.layers[0], "relative_threshold": 1.25, "report": 1, "tag": "count"}
     ids = served.engine.one(family.prompt(ONE), pictures(0, 1), eah, max_tokens=1).prompt_token_ids
     where = [idx for idx, token in enumerate(ids) if token == tokenizer.convert_tokens_to_ids(family.image_token)]

@@ -16,7 +16,11 @@ from typing import Any
 
 import pytest
 
+from eah_vllm.evaluation.ask.asking import Server as Asked
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.cost import measure
 from eah_vllm.evaluation.tasks.scenes import ScenesTask
+from eah_vllm.method.registry import with_field
 from eah_vllm.scenes.benchmark import score_captions
 from eah_vllm.scenes.world import split_scenes
 from tools.serving import API_KEY, Server, free_port
@@ -27,7 +31,8 @@ SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5"]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server([]) as running:
+    methods = json.dumps({"eah": {"methods": list(with_field())}})
+    with Server(["--config", "scenes", "--additional-config", methods]) as running:
         yield running
 
 
@@ -200,3 +205,42 @@ def test_a_server_that_stays_away_or_refuses_is_an_error_and_no_score(server: Se
     assert (refused.returncode, "this model has layers" in refused.stderr) == (1, True), refused.stderr
     for name in ("away", "refused"):
         assert not (tmp_path / name / "summary.json").exists()
+
+
+def test_another_method_has_its_twin_and_the_curve(server: Server, tmp_path: Path) -> None:
+    """A factor of 1 changes nothing, whichever heads it has; the twin's heads are others for each picture and draw."""
+    same = "vhr,factor=1,heads=random,seed=3"
+    settings = ["--setting", "off", "--setting", "vhr,factor=3", "--setting", same]
+    done = evaluate(server.port, tmp_path, "--captions-only", settings=settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("vhr,factor=3 changes CHAIRs by ")
+    rows = {row["setting"]: row for row in json.loads((tmp_path / "summary.json").read_text())}
+    twin = "vhr,factor=3,heads=random"
+    assert list(rows)[:4] == ["off", "vhr,factor=3", same, twin]
+    assert (rows["vhr,factor=3"]["twin"], rows[twin]["draws"]["number"], len(rows)) == (twin, 5, 11)
+    assert rows["off"]["against_sooner"]["chairs_at_equal_recall"]["difference"] == 0
+    said: dict[str, dict[str, str]] = {}
+    heads: dict[str, set[tuple[int, ...]]] = {}
+    for line in lines(tmp_path):
+        said.setdefault(line["setting"], {})[line["question"]] = line["text"]
+        for layer in (line["methods"] or {"vhr": {"layers": []}})["vhr"]["layers"]:
+            heads.setdefault(line["setting"], set()).add((layer["layer"], *layer["heads"]))
+            assert len(layer["heads"]) == 4, "half of the heads"
+    assert said[same] == said["off"] != said["vhr,factor=3"]
+    drawn = [heads[f"{twin},seed={seed}"] for seed in range(5)]
+    assert all(len(one) > 2 * len({layer for layer, *_ in one}) for one in drawn), "others for each picture"
+    assert len(set.union(*drawn)) > 2 * len(drawn[0]), "others for each draw"
+    assert "| vhr,factor=3 |" in (tmp_path / "table.md").read_text()
+
+
+def test_what_settings_cost(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "REQUESTS", {1: 1, 2: 2})
+    asked = Asked(f"{server.url}/v1", "scenes", API_KEY, end_token_id=2)
+    settings = [parse_setting(text) for text in ("off", "vhr", "verify")]
+    cost = measure.measure_cost(asked, ScenesTask(3), settings, 2, tmp_path)
+    assert measure.kept_cost(tmp_path) == cost
+    assert list(cost["settings"]) == ["vhr"], "nothing is generated otherwise where the answer is checked afterwards"
+    vhr = cost["settings"]["vhr"]
+    assert {at_once: len(one["values"]) for at_once, one in vhr["per_token"].items()} == {"1": 2, "2": 2}
+    assert all(value > 0 for one in vhr["per_token"].values() for value in one["values"])
+    assert set(vhr["first_token_ms"]) == set(cost["first_over_first"]) == {"1", "2"}

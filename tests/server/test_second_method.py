@@ -86,7 +86,25 @@ def test_every_way_to_switch_it_on(server: Server) -> None:
     assert tokens(ask(server, vllm_xargs=flat)) == expected
     assert tokens(ask(server, model="tiny:scaled")) == tokens(ask(server, scaled=True)) != expected
     assert tokens(ask(server, model="tiny:scaled", scaled=False)) == tokens(ask(server))
-    assert {"tiny:eah", "tiny:scaled"} < {model.id for model in server.client.models.list().data}
+    both = [tokens(ask(server, **way)) for way in ({"eah": True, "scaled": True}, {"model": "tiny:eah+scaled"})]
+    assert both[0] == both[1]
+    assert tokens(ask(server, model="tiny:scaled+eah", scaled=False)) == tokens(ask(server, eah=True)) != both[0]
+    modes = ["eah", "scaled", "verify", "eah+scaled", "eah+verify", "scaled+verify", "eah+scaled+verify"]
+    assert [model.id for model in server.client.models.list().data] == ["tiny", *(f"tiny:{mode}" for mode in modes)]
+
+
+def test_two_methods_have_two_reports(server: Server) -> None:
+    eah, scaled = ask(server, eah=EAH | {"report": True}).eah, ask(server, scaled=SCALED | {"report": True}).scaled
+    both = {"eah": EAH | {"report": True}, "scaled": SCALED | {"report": True}}
+    response = ask(server, **both)
+    assert (response.eah, response.scaled["layers"]) == (eah, scaled["layers"])
+    *_, last = server.client.chat.completions.create(
+        model="tiny", messages=image_message(IMAGE), stream=True, extra_body={"ignore_eos": True} | both, **GREEDY
+    )
+    assert (last.model_extra or {}).keys() >= {"eah", "scaled"}
+    half = ask(server, eah=EAH, scaled=SCALED | {"report": True})
+    assert half.scaled["applied"]
+    assert not hasattr(half, "eah")
 
 
 def test_its_report_is_its_own(server: Server) -> None:
@@ -130,8 +148,10 @@ def test_mixed_with_eah_and_plain_requests_each_is_as_if_alone(server: Server) -
         ({"scaled": {"heads": 1}}, "scaled.heads: unknown option; known are report, layer, head, factor"),
         ({"scaled": {"factor": "two"}}, "scaled.factor: "),
         ({"scaled": 5}, "scaled: must be true, false or an object of options, got 5"),
-        ({"scaled": True, "eah": True}, "cannot be combined with"),
-        ({"vllm_xargs": {"scaled": 1, "eah": 1}}, "scaled: cannot be combined with eah"),
+        ({"scaled": {"layer": 1}, "eah": True}, "scaled: cannot share a decoder layer with eah, got 1 for both"),
+        ({"vllm_xargs": {"scaled": 1, "eah": 1, "eah_layer": [1, 2]}}, "scaled: cannot share a decoder layer with eah"),
+        ({"vhr": True, "scaled": True}, "vhr: is not enabled on this server; start it with --additional-config "),
+        ({"vllm_xargs": {"clva": 1}}, 'clva: is not enabled on this server; .*"eah", "clva", "scaled"'),
         ({"vllm_xargs": {"scaled_head": 1}}, "scaled_head: is set but `scaled` is not"),
         ({"extra_body": {"scaled": True}}, "extra_body.scaled"),
     ],
@@ -141,7 +161,7 @@ def test_what_is_impossible_is_refused(server: Server, fields: dict[str, Any], m
     refused = server.counter("scaled_requests_total", outcome="refused")
     with pytest.raises(openai.BadRequestError, match=message):
         ask(server, **fields)
-    if "eah" not in str(fields):
+    if "eah" not in str(fields) and "clva" not in str(fields) and "vhr" not in fields:
         assert server.counter("scaled_requests_total", outcome="refused") == refused + 1
 
 
@@ -154,13 +174,26 @@ def test_it_is_counted_and_described(server: Server) -> None:
     assert server.counter("scaled_requests_total", outcome="applied") == applied + 1
     assert server.counter("eah_requests_total", outcome="applied") == eah
     described = json.loads(server.get("/v1/eah")[1])
-    assert set(described["methods"]) == {"eah", "scaled"}
+    enabled = {name: method["enabled"] for name, method in described["methods"].items()}
+    assert enabled == {"eah": True, "vhr": False, "clva": False, "scaled": True}
+    assert described["engine"]["methods"] == ["eah", "scaled"]
+    assert "enabled" not in described, "EAH's facts stand at the top too, but this one would say more there"
     assert described["methods"]["scaled"]["defaults"] == {"layer": 2}
     assert set(described["methods"]["scaled"]["options"]) == {"layer", "report", "head", "factor"}
     schema = json.loads(server.get("/openapi.json")[1])["components"]["schemas"]["EAHChatCompletionRequest"]
     assert {"eah", "scaled"} < set(schema["properties"])
 
 
-def test_a_completion_takes_no_method(server: Server) -> None:
-    status, body = server.post("/v1/completions", {"model": "tiny", "prompt": "USER:", "scaled": True})
-    assert (status, json.loads(body)["error"]["param"]) == (400, "scaled")
+@pytest.mark.parametrize("method", ["scaled", "vhr"])
+def test_text_and_batches_take_no_method(server: Server, method: str) -> None:
+    batch = {"messages": [[{"role": "user", "content": "dog ?"}]], "max_tokens": 2}
+    for path, body in (("/v1/completions", {"prompt": "USER:"}), ("/v1/chat/completions/batch", batch)):
+        status, answer = server.post(path, {"model": "tiny", method: True} | body)
+        assert (status, json.loads(answer)["error"]["param"]) == (400, method)
+        assert server.post(path, {"model": "tiny", method: False} | body)[0] == 200
+
+
+def test_a_method_that_is_not_enabled_has_no_alias(server: Server) -> None:
+    with pytest.raises(openai.NotFoundError, match=r"with EAH and SCALED on: tiny:eah\+scaled; ") as error:
+        ask(server, model="tiny:vhr")
+    assert "vhr" not in str(error.value).lower().replace("tiny:vhr", "")

@@ -75,7 +75,7 @@ def store(
     units: Sequence[str] | None = None,
 ) -> None:
     """Answers of one setting, as a run would have kept them; every draw of a random head says the same."""
-    report = {"applied": True, "reason": None, "layers": []} if setting.asks_for_eah else None
+    report = {"applied": True, "reason": None, "layers": []} if setting.eah is not None else None
     for question in task.questions():
         if units is None or question.unit in units:
             for asked in setting.asked:

@@ -19,12 +19,14 @@ from eah_vllm.method.spans import ImageSpan
 from eah_vllm.options import EAHOptions
 from eah_vllm.order import Order
 from eah_vllm.settings import ModelShape, resolve
+from eah_vllm.worker.batch_plan import BatchPlan
 from eah_vllm.worker.host_copy import on_host
 from eah_vllm.worker.intervention import Intervention
 from eah_vllm.worker.request_state import RequestState
 from tests.unit.attention_cases import random_qkv
-from tests.unit.pretend_gpu import OnGPU, PretendedGPU, pretended_gpu
+from tests.unit.pretend_gpu import GPU, OnGPU, PretendedGPU, pretended_gpu
 from tests.unit.prompt_batch_case import Ranks
+from tests.unit.row_methods_case import everything
 from tests.unit.wait_cases import seen
 
 HEADS, KV_HEADS, HEAD_DIM = 4, 2, 16
@@ -95,7 +97,7 @@ ONE_RANK = HeadShards(0, 1, lambda local: local)
 def together(batch: Parts[RequestState], gpu: PretendedGPU) -> dict[str, Any]:
     """All prompts at once, in all layers, and what was launched in each."""
     intervention = Intervention()
-    intervention.set_plan({layer: {"eah": batch} for layer in LAYERS})
+    intervention.set_plan(BatchPlan({layer: {"eah": batch} for layer in LAYERS}))
     found: dict[str, Any] = {"chosen": {}, "launched": {}, "output": {}}
     for layer in LAYERS:
 
@@ -162,6 +164,10 @@ def run() -> dict[str, Any]:
         for count in COUNTS[:2]:
             found[f"{count} on ranks"] = ranks(prompts(count), gpu)
         found["waits seen"] = seen()
+        rows = everything(GPU, OnGPU)
+    for step_name in ("passes", "prompts", "generated"):
+        rows[step_name] = {layer: output.values for layer, output in rows[step_name].items()}
+    found["rows"] = rows
     return found
 
 

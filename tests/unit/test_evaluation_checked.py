@@ -12,13 +12,15 @@ import pytest
 
 from eah_vllm.evaluation.ask.answers import AnswerFile
 from eah_vllm.evaluation.ask.asking import ask_all
-from eah_vllm.evaluation.ask.setting import DRAWS, make_setting, parse_setting
+from eah_vllm.evaluation.ask.controls import ask_curve, curve_settings
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import DRAWS, make_setting
 from eah_vllm.evaluation.checked.objects import CheckedObject, checked_captions, judged_objects
 from eah_vllm.evaluation.checked.removal import chosen_threshold, drawn_objects, removal_facts, thresholds
 from eah_vllm.evaluation.checked.result import verify_controls, verify_facts, verify_verdict
 from eah_vllm.evaluation.checked.roc import area, area_interval, calibration, calibration_error, roc, wilson
-from eah_vllm.evaluation.checked.sooner import against_sooner, curve_settings, interpolated
 from eah_vllm.evaluation.command import run
+from eah_vllm.evaluation.count.sooner import against_sooner, interpolated
 from eah_vllm.evaluation.count.summary import summarize
 from eah_vllm.evaluation.task import Answer
 from tests.unit.evaluation_case import AWAY, RIGHT, WRONG, WordTask, saying, store
@@ -188,7 +190,8 @@ def test_controls_of_a_verified_setting_are_asked_or_made_and_never_written(tmp_
     for setting in curve_settings():
         store(answers, task, setting, saying(lambda _: "a cat"))
     lines = answers.path.read_bytes()
-    found = verify_controls(AWAY_WITH_END, task, [OFF, VERIFY], answers, remove)
+    found = verify_controls(task, [OFF, VERIFY], answers, remove)
+    found += ask_curve(AWAY_WITH_END, task, [OFF, VERIFY], answers)
     assert [one.name for one in found] == [
         "verify,action=rewrite,removal=random", *(f"off,end_bias={b}" for b in ("0.5", "1", "2", "3", "4", "6", "8")),
     ]  # fmt: skip

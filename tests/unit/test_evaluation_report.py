@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from eah_vllm.evaluation.ask.setting import Setting, make_setting, parse_setting
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import Setting, make_setting
 from eah_vllm.evaluation.count.summary import summarize
 from eah_vllm.evaluation.count.verdict import verdict
 from eah_vllm.evaluation.report.examples import SHOWN, draw_examples
 from eah_vllm.evaluation.report.page import write_report
 from eah_vllm.evaluation.report.plots import Cell, heat_map, svg
-from eah_vllm.evaluation.report.tables import Figure, figure, heads_used, said, spoken
+from eah_vllm.evaluation.report.spoken import spoken
+from eah_vllm.evaluation.report.tables import Figure, figure, heads_used, said
 from eah_vllm.evaluation.task import Answer
 from tests.unit.evaluation_case import AWAY, RIGHT, SILENT, WRONG, WordTask, answer_file, saying, store
 
@@ -200,17 +202,17 @@ def test_a_setting_that_says_nothing_has_dashes_in_their_columns(tmp_path: Path)
     cells = [(attributes.get("data-label"), attributes.get("class")) for tag, attributes in page.tags if tag == "td"]
     labels = [label for label, _ in cells if label]
     assert labels[:7] == labels[7:14] == [
-        "CHAIRs", "CHAIRs, equal length", "CHAIRi", "Recall", "Words", "Mended / spoiled", "EAH applied",
+        "CHAIRs", "CHAIRs, equal length", "CHAIRi", "Recall", "Words", "Mended / spoiled", "Applied",
     ]  # fmt: skip
     assert "\N{EN DASH}" in page.of("td")
     assert "(nothing)" in page.of("em")
 
 
 def test_sweep_and_mechanism_of_the_folder(tmp_path: Path) -> None:
-    best = {"layer": 0, "column": "0.1", "difference": {"value": -7.04}, "chosen": True, "dropped": None}
-    worst = {"layer": 1, "column": "0.1", "difference": {"value": 3.0}, "chosen": False, "dropped": "loses recall"}
+    best = {"row": 0, "column": "0.1", "difference": {"value": -7.04}, "chosen": True, "dropped": None}
+    worst = {"row": 1, "column": "0.1", "difference": {"value": 3.0}, "chosen": False, "dropped": "loses recall"}
     sweep = {"told": "Told of a sweep.", "metric": "chairs", "lower_is_better": True, "choosing": 9, "rule": "A rule.",
-             "layers": [0, 1], "columns": ["0.1"], "cells": [best, worst]}  # fmt: skip
+             "rows": [0, 1], "columns": ["0.1"], "cells": [best, worst]}  # fmt: skip
     (tmp_path / "sweep.json").write_text(json.dumps(sweep))
     found = {"value": -0.3, "ci95": [-0.5, -0.1], "verdict": "less"}
     by_outcome = {"spearman": [found, None], "spearman_given_objects": [found, None], "point_biserial": [found, None]}

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from eah_vllm.evaluation.ask.answers import AnswerFile, RunError
-from eah_vllm.evaluation.ask.setting import Setting, SettingError, controls, fixed_heads, make_setting, parse_setting
+from eah_vllm.evaluation.ask.controls import controls, fixed_heads
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import Setting, SettingError, make_setting
 from eah_vllm.evaluation.task import Answer
 
 

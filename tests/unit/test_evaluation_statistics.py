@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eah_vllm.evaluation.ask.setting import make_setting, parse_setting
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import make_setting
 from eah_vllm.evaluation.count.chair_counts import ReadCaption, tally_captions
 from eah_vllm.evaluation.count.statistics import changes, difference, interval, mean_of, measure, spread
 from eah_vllm.evaluation.count.verdict import verdict

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from eah_vllm.evaluation.ask.asking import AskError
-from eah_vllm.evaluation.ask.setting import SettingError, make_setting, parse_setting
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import SettingError, make_setting
 from eah_vllm.evaluation.count.statistics import Interval
 from eah_vllm.evaluation.sweep import command
 from eah_vllm.evaluation.sweep.cells import Measured, Place, choose, drop_hopeless, grid
@@ -26,7 +27,7 @@ GOOD, IDLE, BAD, MUTE = (parse_setting(f"layer={layer},relative_threshold=1.5") 
 
 def test_a_fixed_head_has_one_cell_per_layer() -> None:
     places = grid([0, 2], [1.5], [0.002], ["auto", 3])
-    assert [(place.layer, place.column) for place in places] == [
+    assert [(place.row, place.column) for place in places] == [
         (0, "1.5/S"), (0, "0.002"), (0, "head 3"), (2, "1.5/S"), (2, "0.002"), (2, "head 3"),
     ]  # fmt: skip
     assert places[2].setting == parse_setting("layer=0,head=3")

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from eah_vllm.method.eah import columns_of, random_number
+from eah_vllm.method.draws import random_number
+from eah_vllm.method.eah import columns_of
 from tests.unit.gpu_path_case import COUNTS, HEADS, LAYERS, alone, prompts
+from tests.unit.row_methods_case import everything
 from tests.unit.test_triton_kernels import child
 from tests.unit.wait_cases import WAITS
 
@@ -97,3 +99,16 @@ def test_launches_do_not_grow_with_the_number_of_prompts(result: Any) -> None:
 
 def test_the_pretended_gpu_sees_every_wait(result: Any) -> None:
     assert result["waits seen"] == dict.fromkeys(WAITS, True)
+
+
+def test_methods_of_generated_rows_do_not_wait_and_find_the_same(result: Any) -> None:
+    expected = everything(torch.device("cpu"), lambda matrix: matrix.clone())
+    for step in ("passes", "prompts", "generated"):
+        for layer, output in expected[step].items():
+            torch.testing.assert_close(result["rows"][step][layer], output, atol=2e-5, rtol=2e-5)
+    for tag, report in expected["reports"].items():
+        assert report["applied"], tag
+        for there, here in zip(result["rows"]["reports"][tag]["layers"], report["layers"], strict=True):
+            numbers = {name for name, value in here.items() if isinstance(value, float | list)}
+            assert {n: there[n] for n in here.keys() - numbers} == {n: here[n] for n in here.keys() - numbers}
+            assert all(there[n] == pytest.approx(here[n], rel=1e-4, abs=1e-5) for n in numbers)

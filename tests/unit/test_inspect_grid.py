@@ -21,13 +21,13 @@ from vllm.multimodal.processing import ProcessorInputs, TimingContext
 
 from eah_vllm.models import MODELS
 from tests.models.families import FAMILIES
-from tests.models.family import Family, make_checkpoint
+from tests.models.family import Family, folder_to_serve, make_checkpoint
 
 SIZES = WIDE, HIGH, SQUARE, FLAT = (168, 84), (90, 140), (100, 100), (260, 90)
 
 
 NAMES = ["LLaVA-1.5", "LLaVA-NeXT, Vicuna", "LLaVA-OneVision", "Qwen2-VL", "Qwen3-VL", "GLM-4.1V", "InternVL"]
-NAMES += ["Idefics3", "Mistral 3", "Command A Vision", "BLIP-2"]
+NAMES += ["InternVL, original", "Idefics3", "Mistral 3", "Command A Vision", "BLIP-2"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -43,7 +43,8 @@ def checkpoint(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def seen(family: Family, checkpoint: Path) -> Callable[[Image.Image], Picture]:
     """What an inspection sees of a picture in a prompt that vLLM's processor has made."""
-    processor = MULTIMODAL_REGISTRY.create_processor(ModelConfig(str(checkpoint), dtype="float32"))
+    path, code = str(folder_to_serve(family, checkpoint)), family.remote_code
+    processor = MULTIMODAL_REGISTRY.create_processor(ModelConfig(path, dtype="float32", trust_remote_code=code))
 
     def look(picture: Image.Image) -> Picture:
         items = processor.info.parse_mm_data({"image": [picture]})

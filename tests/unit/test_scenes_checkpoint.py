@@ -38,7 +38,8 @@ def test_it_is_small_and_fp16() -> None:
 
 def test_it_carries_its_own_eah_defaults() -> None:
     config = json.loads((MODEL_PATH / "config.json").read_text(encoding="utf-8"))
-    assert config["eah"].keys() == {"layer", "relative_threshold"}
+    assert config["eah"].keys() == {"layer", "methods", "relative_threshold"}
+    assert config["eah"]["methods"] == "all"
     assert 0 <= config["eah"]["layer"] < config["text_config"]["num_hidden_layers"]
     assert config["eah"]["relative_threshold"] > 0
 

@@ -81,14 +81,14 @@ def ask_all(
     Args:
         server: the server to ask.
         task: the task whose questions are asked.
-        settings: the settings to ask under; a random head is asked for once for each draw.
+        settings: the settings to ask under; one with chance in it is asked for once for each draw.
         answers: the answers kept so far; new ones are added.
         title: title of the progress bar.
         groups: ask only these groups of questions.
 
     Raises:
-        AskError: a request is refused (400 and the like), the server stays away, or it ignores the field `eah` or
-            `verify`.
+        AskError: a request is refused (400 and the like), the server stays away, or it ignores the field of a
+            method or `verify`.
     """
     kept = answers.by_setting
     settings = list(dict.fromkeys(one for setting in settings for one in setting.asked))
@@ -199,8 +199,8 @@ def _answer(reply: Any, question: Question, setting: Setting, seconds: float) ->
     if not getattr(reply, "choices", None) or reply.choices[0].message.content is None:
         raise AskError(f"question {question.id!r} under {setting.name!r}: the reply has no text")
     more = reply.model_extra or {}
-    for name, asked in (("eah", setting.asks_for_eah), ("verify", setting.verify is not None)):
-        if asked and more.get(name) is None:
+    for name in (*setting.reports, *(() if setting.verify is None else ("verify",))):
+        if more.get(name) is None:
             raise AskError(
                 f"the server ignores the field `{name}` (setting {setting.name!r}): it is not eah-vllm, or EAH is "
                 "disabled; to ask another served model use model=NAME"
@@ -208,4 +208,5 @@ def _answer(reply: Any, question: Question, setting: Setting, seconds: float) ->
     choice = reply.choices[0]
     tokens = reply.usage.completion_tokens if reply.usage else None
     text = choice.message.content
-    return Answer(text, choice.finish_reason, tokens, round(seconds, 3), more.get("eah"), more.get("verify"))
+    others = {name: more[name] for name in setting.methods} or None
+    return Answer(text, choice.finish_reason, tokens, round(seconds, 3), more.get("eah"), more.get("verify"), others)

@@ -1,4 +1,4 @@
-"""Asks for the controls of verified settings, and says what checking was worth, in `verify.json` and a sentence."""
+"""Makes the controls of verified settings, and says what checking was worth, in `verify.json` and a sentence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eah_vllm.evaluation.ask.answers import AnswerFile
-from eah_vllm.evaluation.ask.asking import Server, ask_all
+from eah_vllm.evaluation.ask.controls import curve_of
 from eah_vllm.evaluation.ask.setting import OFF, Setting
 from eah_vllm.evaluation.checked.objects import Remover, checked_captions, judged_objects
 from eah_vllm.evaluation.checked.removal import (
@@ -21,9 +21,9 @@ from eah_vllm.evaluation.checked.removal import (
     without,
 )
 from eah_vllm.evaluation.checked.roc import area_interval, calibration, calibration_error, roc
-from eah_vllm.evaluation.checked.sooner import against_sooner, curve_of, curve_points, curve_settings
+from eah_vllm.evaluation.count.method_verdict import points
+from eah_vllm.evaluation.count.sooner import against_sooner, curve_points
 from eah_vllm.evaluation.count.statistics import mean_of
-from eah_vllm.evaluation.count.summary import NO_DIFFERENCE
 from eah_vllm.evaluation.task import Task, caption_groups
 
 FILE = "verify.json"
@@ -31,12 +31,11 @@ _LOG = logging.getLogger(__name__)
 
 
 def verify_controls(
-    server: Server, task: Task, settings: Sequence[Setting], answers: AnswerFile, remove: Remover | None
+    task: Task, settings: Sequence[Setting], answers: AnswerFile, remove: Remover | None
 ) -> list[Setting]:
-    """Ask for captions that end sooner, make captions that lose as many objects at random, and return both settings.
+    """Make captions that lose as many objects at random as verified ones do, and return their settings.
 
-    Without a verified setting there is none. Objects are drawn only for settings whose captions the server has
-    changed.
+    Objects are drawn only for settings whose captions the server has changed.
     """
     verified = [one for one in settings if one.verify is not None]
     if not verified or caption_groups(task) is None:
@@ -55,12 +54,7 @@ def verify_controls(
             for question, answer in made.items():
                 answers.derive(draw.name, question, answer)
         found.append(control)
-    if server.end_token_id is None:
-        _LOG.warning("no curve of captions that end sooner: --end-token-id is not given")
-        return found
-    curve = [one for one in curve_settings() if one not in settings]
-    ask_all(server, task, curve, answers, title=f"{task.name}: sooner ends", groups=caption_groups(task))
-    return found + curve
+    return found
 
 
 def verify_facts(
@@ -137,24 +131,17 @@ def _verdict_of(fact: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]
     row = by_name[fact["setting"]]
     change = row["difference"]
     said = [
-        f"{fact['setting']} changes CHAIRs by {_points(change['chairs'])}, recall by {_points(change['recall'])}",
+        f"{fact['setting']} changes CHAIRs by {points(change['chairs'])}, recall by {points(change['recall'])}",
     ]
     sooner = (fact["against_sooner"] or {}).get("chairs_at_equal_recall")
     if sooner is not None:
-        said.append(f"at the same recall it is {_points(sooner)} off the curve of captions that end sooner")
+        said.append(f"at the same recall it is {points(sooner)} off the curve of captions that end sooner")
     drawn = next((other for name, other in by_name.items() if name.startswith(f"{fact['setting']},removal=")), None)
     if drawn is not None:
         said.append(
-            f"as many objects removed at random change CHAIRs by {_points(drawn['difference']['chairs'])}, recall by "
-            f"{_points(drawn['difference']['recall'])}"
+            f"as many objects removed at random change CHAIRs by {points(drawn['difference']['chairs'])}, recall by "
+            f"{points(drawn['difference']['recall'])}"
         )
     if fact["checked"] < fact["captions"]:
         said.append(f"{fact['captions'] - fact['checked']} captions could not be checked")
     return "; ".join(said) + "."
-
-
-def _points(change: Mapping[str, Any]) -> str:
-    value = change.get("difference", change.get("value"))
-    low, high = change["ci95"]
-    seen = f" ({NO_DIFFERENCE})" if low <= 0 <= high else ""
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]{seen}"

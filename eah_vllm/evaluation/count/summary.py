@@ -8,7 +8,10 @@ from statistics import stdev
 from typing import Any
 
 from eah_vllm.evaluation.ask.answers import AnswerFile
+from eah_vllm.evaluation.ask.controls import curve_of
+from eah_vllm.evaluation.ask.methods import EAH
 from eah_vllm.evaluation.ask.setting import CONTROL_HEADS, Setting
+from eah_vllm.evaluation.count.sooner import against_sooner
 from eah_vllm.evaluation.count.statistics import changes, difference, interval, mean_of, measure, spread
 from eah_vllm.evaluation.task import Answer, Metric, Tally, Task
 
@@ -21,17 +24,20 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
     A row has the metrics of the task's main part by name (percent, `words` apart), `n` units, `mended` and `spoiled`
     captions or answers, `ci95` (95 % interval of each metric), `difference` (against the first row, paired), `spread`
     (over five splits), `length_matched` (captions cut to the shorter one's length), `applied` (share of answers with
-    EAH applied, why not, and the heads used), and `parts`: the same for the other parts of the task. `protocol`, where
-    the task has a choice of how to count: the choice, and how many captions it may concern.
+    the methods applied, why not, and the heads used), and `parts`: the same for the other parts of the task.
+    `protocol`, where the task has a choice of how to count: the choice, and how many captions it may concern.
 
-    The row of a random head that is drawn several times has the means over draws, and `draws`: how many there are, and
+    The row of a setting that is drawn several times has the means over draws, and `draws`: how many there are, and
     each metric's smallest and largest value and standard deviation over them. A setting that lets EAH choose has
-    `against`: its paired differences from the rows of its controls and of the fixed heads.
+    `against`: its paired differences from the rows of its controls and of the fixed heads; one with other methods has
+    there its difference from its random twin, whose row `twin` names. Where the curve of captions that end sooner was
+    asked for, every row has `against_sooner`.
     """
     everything = {setting.name: [answers.by_setting.get(one.name, {}) for one in setting.asked] for setting in settings}
     tallies = {name: [task.tallies(given) for given in draws] for name, draws in everything.items()}
     baseline = settings[0].name
     before = {part: mean_of([one[part] for one in tallies[baseline]]) for part in tallies[baseline][0]}
+    curve = [mean_of([one["caption"] for one in tallies[point.name]]) for point in curve_of(settings)]
     rows = []
     for setting in settings:
         by_part = {part: [one[part] for one in tallies[setting.name]] for part in before}
@@ -42,11 +48,15 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
         row["length_matched"] = _length_matched(task, everything[baseline][0], everything[setting.name])
         row["applied"] = _applied([answer for given in everything[setting.name] for answer in given.values()])
         row["parts"] = {part: _figures(before[part], by_part[part]) for part in rest}
-        if setting.lets_eah_choose:
-            after = mean_of(by_part[main])
-            others = rivals_of(setting, settings) + fixed_heads_of(setting, settings)
+        after = mean_of(by_part[main])
+        twin = setting.twin
+        row["twin"] = twin.name if twin is not None and twin in settings else None
+        if setting.lets_eah_choose or setting.methods:
+            others = rivals_of(setting, settings) + (fixed_heads_of(setting, settings) if not setting.methods else [])
             rivals = {name: mean_of([one[main] for one in tallies[name]]) for name in others}
             row["against"] = {name: _differences(rival, after) for name, rival in rivals.items()}
+        if curve:
+            row["against_sooner"] = against_sooner(after, curve)
         rows.append(row)
     return rows
 
@@ -59,9 +69,10 @@ def _endings(task: Task, draws: Sequence[Mapping[str, Answer]]) -> dict[str, int
 
 
 def rivals_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
-    """Return the names of a setting's controls that were run: other rules for the head, captions that end sooner."""
-    controls = [setting.control(head) for head in CONTROL_HEADS]
-    return [s.name for s in settings if s in controls or (s.end_bias and s.eah is None)]
+    """Return the names of a setting's controls that were run: chance, other rules for the head, sooner ends."""
+    controls: list[Setting | None]
+    controls = [setting.twin] if setting.methods else [setting.control(head) for head in CONTROL_HEADS]
+    return [s.name for s in settings if s in controls or (s.end_bias and s.is_plain)]
 
 
 def fixed_heads_of(setting: Setting, settings: Sequence[Setting]) -> list[str]:
@@ -155,15 +166,23 @@ def _round(value: float | None) -> float | None:
 
 
 def _applied(given: Sequence[Answer]) -> dict[str, Any] | None:
-    reports = [answer.eah for answer in given if answer.eah is not None]
+    reports = [by_method for answer in given if (by_method := _reports(answer))]
     if not reports:
         return None
-    reasons = Counter(report["reason"] for report in reports if report["reason"] is not None)
+    every = [report for by_method in reports for report in by_method.values()]
+    reasons = Counter(report["reason"] for report in every if report["reason"] is not None)
     heads: dict[str, Counter[str]] = {}
-    for layer in (layer for report in reports for layer in report["layers"] if layer["head"] is not None):
-        heads.setdefault(str(layer["layer"]), Counter())[str(layer["head"])] += 1
+    for layer in (layer for report in every for layer in report["layers"]):
+        one = layer.get("head")
+        for head in layer.get("heads", []) if one is None else [one]:
+            heads.setdefault(str(layer["layer"]), Counter())[str(head)] += 1
+    applied = sum(all(report["applied"] for report in by_method.values()) for by_method in reports)
     return {
-        "share": round(sum(report["applied"] for report in reports) / len(reports), 4),
+        "share": round(applied / len(reports), 4),
         "reasons": dict(reasons),
         "heads": {layer: dict(sorted(counts.items(), key=lambda kv: int(kv[0]))) for layer, counts in heads.items()},
     }
+
+
+def _reports(answer: Answer) -> dict[str, Mapping[str, Any]]:
+    return ({} if answer.eah is None else {EAH: answer.eah}) | dict(answer.methods or {})

@@ -59,7 +59,8 @@ def _sign(main: str) -> int:
 
 def _best(by_name: Mapping[str, Row], settings: Sequence[Setting], main: str) -> Setting | None:
     """Return the best of the settings that let EAH choose, or of those with a fixed head if there are none."""
-    asked = [s for s in settings[1:] if s.eah is not None and not s.end_bias and by_name[s.name].get(main) is not None]
+    with_eah = [s for s in settings[1:] if s.eah is not None and not s.methods and not s.end_bias]
+    asked = [s for s in with_eah if by_name[s.name].get(main) is not None]
     chosen = [s for s in asked if s.lets_eah_choose] or [s for s in asked if s.fixed_head is not None]
     return min(chosen, key=lambda s: _sign(main) * by_name[s.name][main], default=None)
 

@@ -10,23 +10,25 @@ from eah_vllm.evaluation.report.tables import TITLES, signed
 
 
 def sweep_plot(sweep: Mapping[str, Any]) -> Plot:
-    """Plot the difference from off by layer and threshold, on the choosing half; dropped cells are struck through."""
+    """Plot the difference from off by row and column, on the choosing half; dropped cells are struck through."""
     metric, better = TITLES.get(sweep["metric"], sweep["metric"]), -1 if sweep["lower_is_better"] else 1
-    placed = {(cell["layer"], cell["column"]): cell for cell in sweep["cells"]}
+    placed = {(cell["row"], cell["column"]): cell for cell in sweep["cells"]}
     values = [cell["difference"]["value"] for cell in sweep["cells"] if cell["difference"]]
     largest = max([1.0, *map(abs, values)])
 
-    def cell(layer: Any, column: str) -> Cell | None:
-        found = placed.get((layer, column))
+    def cell(row: Any, column: str) -> Cell | None:
+        found = placed.get((row, column))
         if found is None or not found["difference"]:
             return None
         value = found["difference"]["value"]
         return Cell(-better * value / largest, signed(value), found["chosen"], found["dropped"] is not None)
 
-    cells = [[cell(layer, column) for column in sweep["columns"]] for layer in sweep["layers"]]
-    told = f"Change of {metric} by layer and threshold; the figures are in sweep.json."
+    cells = [[cell(row, column) for column in sweep["columns"]] for row in sweep["rows"]]
+    of_layers = all(isinstance(row, int) for row in sweep["rows"])
+    axes = ("layer", "threshold, or fixed head") if of_layers else ("", "")
+    told = f"Change of {metric} by {' and '.join(axes) if of_layers else 'options'}; the figures are in sweep.json."
     columns = [str(column) for column in sweep["columns"]]
-    return heat_map("sweep", told, cells, list(map(str, sweep["layers"])), columns, "layer", "threshold, or fixed head")
+    return heat_map("sweep", told, cells, list(map(str, sweep["rows"])), columns, *axes)
 
 
 def mechanism_plots(mechanism: Mapping[str, Any]) -> tuple[Plot, list[Plot]]:

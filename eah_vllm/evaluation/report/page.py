@@ -22,6 +22,7 @@ from eah_vllm.evaluation.report.examples import SHOWN, draw_examples
 from eah_vllm.evaluation.report.figures import mechanism_plots, sweep_plot
 from eah_vllm.evaluation.report.plot_tradeoff import Point, trade_off
 from eah_vllm.evaluation.report.plots import Plot, svg, write_png
+from eah_vllm.evaluation.report.spoken import spoken
 from eah_vllm.evaluation.task import Task
 
 
@@ -108,7 +109,7 @@ def _page() -> Any:
 def _named(setting: Setting, letters: Mapping[str, str]) -> dict[str, str]:
     return {
         "name": setting.name,
-        "spoken": tables.spoken(setting),
+        "spoken": spoken(setting),
         "letter": letters[setting.name],
         "kind": tables.kind(setting),
     }
@@ -139,7 +140,7 @@ def _drawn(plots: Sequence[Plot], png: Path, legend: str = "") -> list[Markup]:
 
 def _legend(settings: Sequence[Setting]) -> str:
     letters = tables.letters(settings)
-    return "\n".join(f"{letters[s.name]}  {tables.spoken(s)}" for s in settings)
+    return "\n".join(f"{letters[s.name]}  {spoken(s)}" for s in settings)
 
 
 def _read(path: Path) -> Any:

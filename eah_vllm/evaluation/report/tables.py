@@ -8,7 +8,6 @@ from string import ascii_uppercase
 from typing import Any
 
 from eah_vllm.evaluation.ask.setting import CONTROL_HEADS, Setting
-from eah_vllm.evaluation.ask.verify_options import spell_verify
 from eah_vllm.evaluation.count.summary import NO_DIFFERENCE
 
 Row = Mapping[str, Any]
@@ -51,54 +50,22 @@ def letters(settings: Sequence[Setting]) -> dict[str, str]:
 
 
 def kind(setting: Setting) -> str:
-    """Return a setting's kind in plots: `off`, `eah`, `control` (of the head), `fixed` (head), `length` (control).
+    """Return a setting's kind in plots: `off`, `eah`, `control` (random, sparsest), `fixed` (head), `length` (control).
 
-    Verified captions are `verify`, and those that lost as many objects at random `removal`.
+    Another method than EAH is shown as EAH is. Verified captions are `verify`, and those that lost as many objects at
+    random `removal`.
     """
     if setting.verify is not None:
         return "removal" if setting.removal else "verify"
     if setting.end_bias:
         return "length"
-    if setting.eah is None and setting.model is None:
+    if setting.is_plain:
         return "off"
+    if setting.methods:
+        return "eah" if setting.twin else "control"
     if setting.fixed_head is not None:
         return "fixed"
     return "control" if (setting.eah or {}).get("head") in CONTROL_HEADS else "eah"
-
-
-def spoken(setting: Setting) -> str:
-    """Describe a setting as a person would."""
-    said = []
-    for name, value in (setting.eah or {}).items():
-        if name == "relative_threshold":
-            said.append(f"threshold {value:g}/S")
-        elif name == "head" and isinstance(value, str):
-            said.append(f"{value} head" + (f", {len(setting.asked)} draws" if len(setting.asked) > 1 else ""))
-        elif name == "seed":
-            said.append(f"draw {value}")
-        elif name == "layer" and isinstance(value, list):
-            said.append(f"layers {', '.join(map(str, value))}")
-        else:
-            said.append(f"{name.replace('_', ' ')} {value}")
-    said.sort(key=lambda part: ("layer" not in part, "threshold" not in part))
-    if setting.verify is not None:
-        return _spoken_verify(setting, said)
-    said += [f"model {setting.model}"] if setting.model else []
-    said += [f"end of text {setting.end_bias:+g}".replace("-", MINUS)] if setting.end_bias else []
-    if setting.eah is not None:
-        return f"EAH: {', '.join(said)}" if said else "EAH on"
-    return ", ".join(said if setting.model else ["off", *said])
-
-
-def _spoken_verify(setting: Setting, eah: Sequence[str]) -> str:
-    with_eah = "" if setting.eah is None else f"EAH{': ' if eah else ''}{', '.join(eah)}; "
-    options = [part.replace("=", " ").replace("_", " ") for part in spell_verify(setting.verify or {})]
-    said = f"{with_eah}checked{': ' if options else ''}{', '.join(options)}"
-    if setting.removal:
-        number = f", {len(setting.asked)} draws" if len(setting.asked) > 1 else ""
-        said = f"as many objects removed at random as by “{said}”{number}"
-    said += f", model {setting.model}" if setting.model else ""
-    return said + (f", end of text {setting.end_bias:+g}".replace("-", MINUS) if setting.end_bias else "")
 
 
 def metric_names(rows: Sequence[Row]) -> list[str]:
@@ -148,7 +115,7 @@ def length_matched(row: Row, name: str) -> Figure:
 
 
 def applied(row: Row) -> Figure:
-    """Format the share of answers with EAH applied, and why it was not applied in the others."""
+    """Format the share of answers with the methods applied, and why they were not applied in the others."""
     found = row["applied"]
     if not found:
         return Figure(NOTHING)

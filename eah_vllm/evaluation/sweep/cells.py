@@ -1,4 +1,4 @@
-"""A search over layers, thresholds and heads that drops hopeless cells early and chooses on one half of the pictures.
+"""A search over a method's options that drops hopeless cells early and chooses on one half of the pictures.
 
 The rule: every cell and EAH off are asked about the same pictures, first a quarter of the choosing half, then half of
 it, then all. After each part a cell is dropped if it changed no answer; if even the optimistic end of its paired 95 %
@@ -14,10 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from eah_vllm.evaluation.ask.answers import AnswerFile
 from eah_vllm.evaluation.ask.asking import Server, ask_all
+from eah_vllm.evaluation.ask.parsing import parse_setting
 from eah_vllm.evaluation.ask.setting import OFF, Setting, SettingError, make_setting
 from eah_vllm.evaluation.count.statistics import Interval, difference, mean_of
 from eah_vllm.evaluation.task import Answer, Metric, Tally, Task, caption_groups
@@ -33,7 +35,7 @@ class Place:
     """A cell of the grid: its setting, and its place in the heat map."""
 
     setting: Setting
-    layer: int
+    row: str | int
     column: str
 
 
@@ -78,6 +80,27 @@ def grid(
             places.append(Place(make_setting({"layer": layer, **options}), layer, column))
     if not places:
         raise SettingError("the grid is empty: give layers, and thresholds or heads")
+    return list({place.setting: place for place in places}.values())
+
+
+def grid_of(method: str, tried: Mapping[str, Sequence[str]]) -> list[Place]:
+    """Return the cells of any method: its setting with every combination of the values tried.
+
+    Args:
+        method: the setting that the values are added to, for example a method's name.
+        tried: values of options as they are written on a command line; the first option has the rows.
+
+    Raises:
+        SettingError: the method does not allow a value, or there is no cell at all.
+    """
+    if not tried:
+        raise SettingError("the grid is empty: give options to try")
+    (first, rows), *rest = tried.items()
+    places = []
+    for row, *columns in product(rows, *(values for _, values in rest)):
+        options = [f"{name}={value}" for (name, _), value in zip(rest, columns, strict=True)]
+        setting = parse_setting(",".join([method, f"{first}={row}", *options]))
+        places.append(Place(setting, f"{first} {row}", ", ".join(options).replace("=", " ")))
     return list({place.setting: place for place in places}.values())
 
 

@@ -1,4 +1,7 @@
-"""`eah-vllm sweep TASK --layers 0-4 --relative-thresholds 1,1.5,2 --base-url ... --out DIR` finds the best setting."""
+"""`eah-vllm sweep TASK --layers 0-4 --relative-thresholds 1,1.5,2 --base-url ... --out DIR` finds the best setting.
+
+`--setting NAME --try OPTION=VALUE,VALUE` does so for another method.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ from typing import Any, TypeVar
 
 from eah_vllm.evaluation.ask.answers import AnswerFile, RunError
 from eah_vllm.evaluation.ask.asking import AskError, Server, ask_all
-from eah_vllm.evaluation.ask.controls import ask_fixed_heads
-from eah_vllm.evaluation.ask.setting import CONTROL_HEADS, Setting, SettingError, make_setting
+from eah_vllm.evaluation.ask.controls import ask_fixed_heads, ask_twins, controls
+from eah_vllm.evaluation.ask.setting import Setting, SettingError, make_setting
 from eah_vllm.evaluation.command import add_server_options, add_tasks, server_of
 from eah_vllm.evaluation.count.summary import summarize
 from eah_vllm.evaluation.report.page import write_report
@@ -61,9 +64,10 @@ def run_sweep(
         chosen = sweep.choose(cells, 1 if metric.lower_is_better else -1, max_recall_loss)
         if chosen is not None:
             setting = chosen.place.setting
-            settings = [off, setting, *(setting.control(head) for head in CONTROL_HEADS)]
+            settings = [off, setting, *controls([setting])]
         settings = list(dict.fromkeys(settings))
         ask_all(server, report_on, settings, answers, title="reporting half")
+        settings += ask_twins(server, report_on, settings, answers)
         settings += ask_fixed_heads(server, report_on, settings, answers, out)
         if chosen is not None and caption_groups(task) and server.end_token_id is not None:
             settings.append(tune_end_bias(server, report_on, chosen.place.setting, answers))
@@ -80,10 +84,15 @@ def run_sweep(
 
 def add_sweep_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the grid, and for what a setting may cost."""
-    parser.add_argument("--layers", type=_indices, required=True, help="for example 0-4 or 0,2,5")
+    parser.add_argument("--layers", type=_indices, default=[], help="of EAH, for example 0-4 or 0,2,5")
     parser.add_argument("--relative-thresholds", type=_list_of(float), help="multiples of 1/S (default 1,1.5,2,3)")
     parser.add_argument("--thresholds", type=_list_of(float), default=[], help="absolute, for example 0.001,0.002")
     parser.add_argument("--heads", type=_list_of(_head), default=["auto"], help="auto, or fixed heads: auto,0,3")
+    parser.add_argument("--setting", help="in place of EAH's layers and thresholds: another method, beside --try")
+    parser.add_argument(
+        "--try", action="append", default=[], type=_tried, dest="tried", metavar="OPTION=VALUE,VALUE",
+        help="values of an option, the parts of a list with + between them (layers=1,1+3); again for other options",
+    )  # fmt: skip
     parser.add_argument("--max-recall-loss", type=float, default=1.0, help="points of recall (default 1.0)")
     parser.add_argument("--deal-seed", type=int, default=0, help="deals the pictures into halves")
 
@@ -102,7 +111,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if relative is None:
         relative = [] if args.thresholds else [1.0, 1.5, 2.0, 3.0]
     try:
-        places = sweep.grid(args.layers, relative, args.thresholds, args.heads)
+        if args.setting is not None and not args.layers:
+            places = sweep.grid_of(args.setting, dict(args.tried))
+        elif args.setting is not None or args.tried:
+            raise SettingError("--setting and --try are of another method: they stand together, without --layers")
+        else:
+            places = sweep.grid(args.layers, relative, args.thresholds, args.heads)
         found = run_sweep(
             server_of(args), args.make_task(args), places, args.out, max_recall_loss=args.max_recall_loss,
             seed=args.deal_seed,
@@ -122,6 +136,14 @@ def _indices(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"{part!r} is neither a layer nor a range such as 0-4")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     return found
+
+
+def _tried(text: str) -> tuple[str, list[str]]:
+    name, equals, values = text.partition("=")
+    found = [part.strip() for part in values.split(",") if part.strip()]
+    if not equals or not name.strip() or not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not OPTION=VALUE,VALUE")
+    return name.strip(), found
 
 
 def _list_of(read: Callable[[str], Value]) -> Callable[[str], list[Value]]:

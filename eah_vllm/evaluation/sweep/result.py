@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
+from eah_vllm.evaluation.ask.methods import EAH
 from eah_vllm.evaluation.ask.setting import Setting
+from eah_vllm.evaluation.count.method_verdict import method_verdict
 from eah_vllm.evaluation.count.statistics import Interval
 from eah_vllm.evaluation.count.summary import NO_DIFFERENCE
 from eah_vllm.evaluation.count.verdict import verdict
@@ -55,7 +57,7 @@ def outcome(
         helps = change[metric.name]["verdict"].endswith("better") and lost <= max_recall_loss
         told = (
             f"Of {len(cells)} cells, {chosen.place.setting.name} was chosen on {choosing} pictures; on {rows[0]['n']} "
-            f"others: {verdict(rows, settings, metric.name)}"
+            f"others: {method_verdict(rows, settings, metric.name) or verdict(rows, settings, metric.name)}"
         )
         if not helps:
             why = "no difference seen" if change[metric.name]["verdict"] == NO_DIFFERENCE else "it is not better"
@@ -72,7 +74,7 @@ def outcome(
         "choosing": choosing,
         "reporting": rows[0]["n"],
         "rule": rule(name, max_recall_loss),
-        "layers": list(dict.fromkeys(cell.place.layer for cell in cells)),
+        "rows": list(dict.fromkeys(cell.place.row for cell in cells)),
         "columns": list(dict.fromkeys(cell.place.column for cell in cells)),
         "cells": [_cell(cell, cell is chosen) for cell in cells],
     }
@@ -105,13 +107,16 @@ def write_config(found: Outcome, task: str, model: str, path: Path) -> None:
         path.unlink(missing_ok=True)  # an earlier run with a smaller grid may have left it
         return
     head = [
-        f"EAH defaults found by `eah-vllm sweep {task}` for {model}, {datetime.now(UTC).date().isoformat()}.",
+        f"Defaults found by `eah-vllm sweep {task}` for {model}, {datetime.now(UTC).date().isoformat()}.",
         *textwrap.wrap(found.told, 110, break_long_words=False),
     ]
-    settings = {"served-model-name": model, "additional-config": {"eah": dict(found.chosen.eah or {})}}
+    methods = {name: dict(options) for name, options in found.chosen.methods.items()}
+    eah = dict(found.chosen.eah or {}) | ({"methods": [EAH, *methods]} if methods else {})
+    settings = {"served-model-name": model, "additional-config": {"eah": eah, **methods}}
     body = yaml.safe_dump(settings, sort_keys=False)
     if found.helps:
-        head += ["Use: `eah-vllm serve MODEL --config config.yaml`; it sets what `eah: true` means, for every request."]
+        switch = ", ".join(f"`{name}: true`" for name in found.chosen.reports)
+        head += [f"Use: `eah-vllm serve MODEL --config config.yaml`; it sets what {switch} means, for every request."]
     else:
         head += ["Not recommended, so commented out:"]
         body = textwrap.indent(body, "# ")
@@ -121,8 +126,7 @@ def write_config(found: Outcome, task: str, model: str, path: Path) -> None:
 def _cell(cell: Measured, is_chosen: bool) -> dict[str, Any]:
     return {
         "setting": cell.place.setting.name,
-        "eah": dict(cell.place.setting.eah or {}),
-        "layer": cell.place.layer,
+        "row": cell.place.row,
         "column": cell.place.column,
         "units": cell.units,
         "difference": _interval(cell.main),

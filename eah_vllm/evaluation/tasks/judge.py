@@ -13,7 +13,8 @@ from typing import Any
 
 from eah_vllm.evaluation.ask.answers import AnswerFile, RunError
 from eah_vllm.evaluation.ask.asking import AskError, Server, ask_all
-from eah_vllm.evaluation.ask.setting import OFF, SettingError, make_setting, parse_setting
+from eah_vllm.evaluation.ask.parsing import parse_setting
+from eah_vllm.evaluation.ask.setting import OFF, SettingError, make_setting
 from eah_vllm.evaluation.task import TaskError
 from eah_vllm.evaluation.tasks.judged import JudgeTask, judged
 from eah_vllm.evaluation.tasks.scenes import ScenesTask

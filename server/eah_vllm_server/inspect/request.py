@@ -89,7 +89,9 @@ def to_engine(request: InspectRequest, model: ServedModel, tag: str) -> InspectO
 
 
 def _default_threshold(model: ServedModel) -> InspectOptions:
-    settings: Any = METHODS["eah"].resolve(EAHOptions(), model.defaults["eah"], model.shape)
+    # Layer and head do not matter here, and where EAH is not enabled nobody has checked the server's.
+    said = EAHOptions(layer=0, head="auto")
+    settings: Any = METHODS["eah"].resolve(said, model.defaults["eah"], model.shape)
     if settings.relative_threshold is not None:
         return InspectOptions(relative_thresholds=[settings.relative_threshold])
     return InspectOptions(thresholds=[settings.threshold])

@@ -53,7 +53,7 @@ async def inspect(request: InspectRequest, raw_request: Request) -> Any:
         raise refused(error) from error
     kept, seen = Kept(), SeenPrompt(state.engine["row"]["modalities"], state.engine["max_whole_prompt"])
     with keeping(kept), _looking(seen):
-        response = await serve_applied(Applied(METHOD, tag, None), request, raw_request, create_chat_completion)
+        response = await serve_applied([Applied(METHOD, tag, None)], request, raw_request, create_chat_completion)
     if response is None or response.status_code >= 400:
         return None if response is None else state.model.names.explain(response, named)
     reply = json.loads(bytes(response.body))

@@ -26,10 +26,10 @@ async def with_check(replies: Sequence[Response], check: Check, raw_request: Req
     first = replies[0]
     if isinstance(first, StreamingResponse):
 
-        async def fetch() -> dict[str, Any] | None:
-            return None if answers[0].failed else (await check.report(answers)).to_dict()
+        async def fetch() -> dict[str, Any]:
+            return {} if answers[0].failed else {FIELD: (await check.report(answers)).to_dict()}
 
-        first.body_iterator = add_to_stream(first.body_iterator, FIELD, fetch, see=answers[0].see)
+        first.body_iterator = add_to_stream(first.body_iterator, fetch, see=answers[0].see)
         return first
     if first.status_code >= 400:
         return first

@@ -75,7 +75,8 @@ export function parsed(text, kinds) {
   if (kinds.every((kind) => kind.type === "string")) return text;
   const list = /^-?\d+(\s*,\s*-?\d+)+$/.test(trimmed) ? `[${trimmed}]` : trimmed;
   try {
-    return JSON.parse(list);
+    const value = JSON.parse(list);
+    return typeof value === "number" && kinds.every((kind) => kind.type === "array") ? [value] : value;
   } catch {
     return trimmed;
   }

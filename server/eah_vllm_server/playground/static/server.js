@@ -10,7 +10,7 @@ import { callJson } from "./api.js";
 /**
  * @typedef {object} Facts
  * @property {string[]} models served names, without the aliases that switch a method on
- * @property {Record<string, Method>} methods by name, `verify` last; none where the server has no EAH
+ * @property {Record<string, Method>} methods those that requests may ask for, by name, `verify` last; none where the server has no EAH
  * @property {string | null} reason why the server cannot use EAH on this model
  * @property {string} version of eah_vllm
  */
@@ -24,7 +24,7 @@ export async function load() {
   /** @type {Record<string, Method>} */
   const methods = {};
   for (const [name, method] of Object.entries(said.methods ?? {}))
-    methods[name] = { options: method.options, defaults: method.defaults ?? {} };
+    if (method.enabled) methods[name] = { options: method.options, defaults: method.defaults ?? {} };
   if (said.verify) methods.verify = { options: said.verify.options, defaults: said.verify.defaults };
   const aliases = new Set(said.aliases);
   server.facts = {

@@ -8,25 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eah_vllm.evaluation.ask.setting import OFF, Setting, make_setting
+from eah_vllm.evaluation.ask.setting import Setting
 from eah_vllm.evaluation.count.statistics import around, measure, only, resampled
 from eah_vllm.evaluation.task import Tally
 
-BIASES = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
-"""What is added to the logit of the end of text, from a few words less to little more than the first sentence."""
 Array = npt.NDArray[np.float64]
-
-
-def curve_settings() -> list[Setting]:
-    """Return EAH off with each of the biases; EAH off itself is the curve's first point."""
-    return [make_setting(None, end_bias=bias) for bias in BIASES]
-
-
-def curve_of(settings: Sequence[Setting]) -> list[Setting]:
-    """Return the settings that are points of the curve, sooner ends later; none unless EAH off is among them."""
-    points = [one for one in settings if one.eah is None and one.verify is None and one.model is None]
-    found = sorted(points, key=lambda one: one.end_bias)
-    return found if found and found[0].name == OFF and len(found) > 1 else []
 
 
 def against_sooner(after: Tally, curve: Sequence[Tally]) -> dict[str, Any] | None:

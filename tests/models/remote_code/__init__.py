@@ -1,0 +1,1 @@
+"""What checkpoints with remote code bring along, written for the tests from the public layouts."""
