@@ -1,4 +1,4 @@
-"""Engines shared by the tests of this folder; `tests/order.py` runs the files that share them in one job."""
+"""Engines shared by the tests of this folder; `tests/jobs.py` runs the files that share them in one job."""
 
 from collections.abc import Iterator
 from pathlib import Path
