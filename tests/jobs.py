@@ -40,6 +40,7 @@ TOGETHER: dict[str, tuple[str, ...]] = {
         "engine/test_prefix_reuse.py",
         "engine/test_random_head.py",
         "engine/test_requests.py",
+        "engine/test_row_methods.py",
     ),
     "eah-vllm serve": (
         "server/test_evaluation.py",
@@ -57,6 +58,7 @@ SLOW = (
     "browser/test_playground.py",
     "browser/test_views.py",
     "engine/test_other_runners.py",
+    "engine/test_row_methods_other_runners.py",
     "engine/test_gpu_check.py",
 )
 """Other files that take longest."""
