@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import pytest
 from eah_vllm.evaluation.tasks.scenes import ScenesTask
 from eah_vllm.scenes.benchmark import score_captions
 from eah_vllm.scenes.world import split_scenes
+from tests.server.conftest import Running
 from tools.serving import API_KEY, Server, free_port
 
 N = 6
@@ -26,9 +26,8 @@ SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5"]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server([]) as running:
-        yield running
+def server(running: Running) -> Server:
+    return running([])[0]
 
 
 class Forwarder:
