@@ -140,7 +140,7 @@ _ROWS = (
     Row("PixtralForConditionalGeneration", "Pixtral, Mistral's own layout", UNTESTED, EMBEDDED),
     Row(
         "MiniCPMV",
-        "MiniCPM-V 2.0 to 4.5",
+        "MiniCPM-V 4.5 (2.0 to 4.0: untested)",
         TESTED,
         EMBEDDED,
         VIDEO,
