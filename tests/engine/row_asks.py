@@ -105,9 +105,10 @@ def assert_reports_equal(engine: Engine, tag: str, case: Case, expected: RowsOut
         assert (report["applied"], report["reason"]) == (True, None)
         if name == "vhr":
             assert report["image_free_tokens"] == expected.image_free_tokens
-            assert report["layers"] == [reinforced_as_report(outcome, whole=whole) for outcome in expected.vhr]
+            wanted = [reinforced_as_report(outcome, whole=whole) for outcome in expected.vhr]
         else:
-            assert report["layers"] == [anchored_as_report(outcome) for outcome in expected.clva]
+            wanted = [anchored_as_report(outcome) for outcome in expected.clva]
+        assert report["layers"] == wanted, f"{report['layers']} is not {wanted}"
 
 
 def reinforced_as_report(outcome: Reinforced, *, whole: bool) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def reinforced_as_report(outcome: Reinforced, *, whole: bool) -> dict[str, Any]:
         "layer": outcome.layer,
         "heads": list(outcome.heads),
         "factor": pytest.approx(outcome.factor),
-        "score": pytest.approx(outcome.score, rel=1e-3),
+        "score": pytest.approx(outcome.divergence, rel=1e-3),
         "mass": pytest.approx(outcome.mass, rel=1e-3, abs=1e-6) if whole else None,
     }
 
