@@ -21,7 +21,7 @@ serve: env ## serve the built-in model on port 8000; ARGS="MODEL and any option 
 	$(BIN)/eah-vllm serve $(ARGS)
 
 test: env env-v2 ## run every test, JOBS=3 files at a time; ARGS="-k name" and the like go to pytest
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: env ## 300 requests of mixed kinds at concurrency 8, every answer compared; ARGS="--requests N --concurrency N --seed N"
 	$(BIN)/python -m tests.soak $(ARGS)

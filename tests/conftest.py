@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import settings
 
 from tests.checkpoints import GQA, LONG_CONTEXT, MHA, TENSOR_PARALLEL_2, UNUSUAL, make_llava
+from tests.jobs import Scheduler, in_order
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Several engines share this machine, and vLLM would bind each of them to the same core.
@@ -21,6 +23,14 @@ torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=60)
 settings.register_profile("search", deadline=None, max_examples=2000)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = in_order(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduler | None:
+    return Scheduler(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

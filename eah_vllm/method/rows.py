@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eah_vllm.kernels.packed import on_device
 
@@ -28,8 +28,10 @@ class LayerSize:
     head_dim: int
 
 
-class RowBuffers:
+class RowBuffers(nn.Module):
     """The values of every request that has a slot, for each decoder layer of this worker.
+
+    They are buffers of a module of the model, so that an engine that sleeps keeps them.
 
     Args:
         layers: the layers that methods can act in.
@@ -50,7 +52,8 @@ class RowBuffers:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        self._slot_of_row = torch.zeros(max_rows, dtype=torch.int64, device=device)
+        super().__init__()
+        self._slot_of_row = self._made("slot_of_row", torch.zeros(max_rows, dtype=torch.int64, device=device))
         """int64 `[max_rows]`: the slot of each row of the step."""
         self._factor: dict[int, Tensor] = {}
         """By layer, float32 `[slots + 1, local heads]`."""
@@ -60,12 +63,18 @@ class RowBuffers:
         for layer, size in layers.items():
             outputs = num_slots + 1, size.num_heads, size.head_dim
             if "factor" in values:
-                self._factor[layer] = torch.ones(outputs[:2], device=device)
+                self._factor[layer] = self._made(f"factor_{layer}", torch.ones(outputs[:2], device=device))
             if "shift" in values:
-                self._shift[layer] = torch.zeros(outputs, dtype=dtype, device=device)
+                zeros = torch.zeros(outputs, dtype=dtype, device=device)
+                self._shift[layer] = self._made(f"shift_{layer}", zeros)
             if image_free:
-                self._image_free[layer] = torch.zeros(outputs, dtype=dtype, device=device)
+                zeros = torch.zeros(outputs, dtype=dtype, device=device)
+                self._image_free[layer] = self._made(f"image_free_{layer}", zeros)
         self._is_clear = True
+
+    def _made(self, name: str, tensor: Tensor) -> Tensor:
+        self.register_buffer(name, tensor, persistent=False)
+        return tensor
 
     def begin_step(self, slot_of_row: Sequence[int], new: Iterable[int]) -> None:
         """Say of which slots the rows of the coming step are; nobody's where there are none.
@@ -107,7 +116,7 @@ class RowBuffers:
         """Return what was kept of the image-free passes of some requests, `[requests, local heads, head_dim]`."""
         return self._image_free[layer].index_select(0, slots)
 
-    def apply(self, layer: int, output: Tensor) -> None:
+    def act_on(self, layer: int, output: Tensor) -> None:
         """Do to the attention output of a step `[rows, local heads, head_dim]` what the requests' values say."""
         slots = self._slot_of_row[: len(output)]
         if layer in self._factor:

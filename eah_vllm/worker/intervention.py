@@ -143,7 +143,7 @@ class Intervention:
         On GPUs it is done in each step, because a step without such requests may be the one that a graph is made of.
         """
         if self.rows is not None and (layer in self.plan.row_layers or output.device.type != "cpu"):
-            self.rows.apply(layer, output)
+            self.rows.act_on(layer, output)
 
     def _keep_image_free(self, at: LayerStep, prompts: RequestParts) -> None:
         assert at.rows is not None

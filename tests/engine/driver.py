@@ -6,6 +6,7 @@ virtual environment), so tests never start one in pytest's process.
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 import subprocess
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
+V2_PYTHON = os.environ.get("EAH_V2_PYTHON", str(ROOT / ".venv-v2" / "bin" / "python"))
 ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 """Engine, worker and caller together, where the configuration allows it: a start is mostly three times importing vLLM.
 `test_matches_reference.py` has an engine as vLLM starts it by default, and so have all servers."""
@@ -90,15 +92,19 @@ class Engine:
             command = [python, "-c", f"from tests.engine.driven import serve; serve({address!r})"]
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
             self._connection: Connection = listener.accept()
+        self._replaced = False
         try:
             self._call("start", str(model), options)
         except RuntimeError:
             self.__exit__()
             raise
 
-    def restart(self, model: Path, **options: Any) -> None:
-        """Serve another model in the same process, which has imported everything: a start then takes seconds."""
-        self._call("start", str(model), options)
+    def replaced(self, model: Path, **options: Any) -> Engine:
+        """Return another engine in the same process, in the place of this one, which ends."""
+        other = copy.copy(self)
+        self._replaced, other._replaced = True, False
+        other._call("start", str(model), options)
+        return other
 
     def generate(self, asks: Sequence[Ask]) -> list[Answer]:
         """Answers in order; all requests are in flight together."""
@@ -148,6 +154,7 @@ class Engine:
         assert self._call("reset_prefix_cache")
 
     def _call(self, name: str, *arguments: Any) -> Any:
+        assert not self._replaced, "another engine has taken this one's place"
         self._connection.send((name, arguments))
         try:
             kind, value = self._connection.recv()
@@ -162,6 +169,11 @@ class Engine:
         """Everything the engine printed."""
         return self._log.read_text(errors="replace")
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
     def __enter__(self) -> Engine:
         return self
 
@@ -172,3 +184,29 @@ class Engine:
         except subprocess.TimeoutExpired:
             self._process.kill()
         self._folder.cleanup()
+
+
+class Spare:
+    """A process that serves one configuration after the other, since importing vLLM takes most of an engine's start.
+
+    Whoever asks for an engine ends the one before it.
+    """
+
+    def __init__(self, **process: Any) -> None:
+        self._process = process
+        self._engine: Engine | None = None
+
+    def serving(self, model: Path, **options: Any) -> Engine:
+        """Return an engine with these options and with nothing left of those before it."""
+        if self._engine is not None and self._engine.alive:
+            self._engine = self._engine.replaced(model, **options)
+        else:
+            self.close()
+            self._engine = Engine(model, **self._process, **options)
+        return self._engine
+
+    def close(self) -> None:
+        """End the process."""
+        if self._engine is not None:
+            self._engine.__exit__()
+            self._engine = None

@@ -1,13 +1,12 @@
 """Many requests at once: vLLM's encoder cache can be full before a step is, and no EAH prompt may be split for that."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints import IMAGE_PROMPT, random_image
 from tests.engine.asks import EAH
-from tests.engine.driver import Ask, Engine
+from tests.engine.driver import Ask, Engine, Spare
 
 MAX_REQUESTS = 12
 TOKENS_PER_STEP = 512 + MAX_REQUESTS
@@ -16,10 +15,9 @@ REPORTED = EAH | {"report": 1, "tag": "waited"}
 
 
 @pytest.fixture(scope="module")
-def engine(mha_checkpoint: Path) -> Iterator[Engine]:
+def engine(mha_checkpoint: Path, spare: Spare) -> Engine:
     """The least number of tokens per step: a prompt of full length beside one token of every running request."""
-    with Engine(mha_checkpoint, max_num_seqs=MAX_REQUESTS, max_num_batched_tokens=TOKENS_PER_STEP) as engine:
-        yield engine
+    return spare.serving(mha_checkpoint, max_num_seqs=MAX_REQUESTS, max_num_batched_tokens=TOKENS_PER_STEP)
 
 
 def test_a_prompt_waits_while_the_encoder_cache_is_full(engine: Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from tests.engine.compare import (
     assert_reports_reference,
     report_of,
 )
-from tests.engine.driver import Ask, Engine
+from tests.engine.driver import Ask, Engine, Spare
 from tests.lora import make_lora
 from tests.reference import image_embeddings, prompt_embeddings, reference_generate
 
@@ -31,7 +30,7 @@ PERSON = {
 
 
 @pytest.fixture(scope="module")
-def engine(gqa_checkpoint: Path) -> Iterator[Engine]:
+def engine(gqa_checkpoint: Path, spare: Spare) -> Engine:
     options = {
         "enable_lora": True,
         "max_lora_rank": 8,
@@ -42,8 +41,7 @@ def engine(gqa_checkpoint: Path) -> Iterator[Engine]:
         # The tiny model likes white space more than names.
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     }
-    with Engine(gqa_checkpoint, **options) as engine:
-        yield engine
+    return spare.serving(gqa_checkpoint, **options)
 
 
 @pytest.fixture(scope="module")

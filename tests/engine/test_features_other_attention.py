@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from tests.engine.compare import (
     largest_difference,
     report_of,
 )
-from tests.engine.driver import Ask, Engine
+from tests.engine.driver import Ask, Engine, Spare
 from tests.reference import reference_generate
 
 UNSUPPORTED = {"applied": False, "reason": "unsupported_attention", "layers": []}
@@ -39,12 +38,11 @@ CHECKPOINTS: dict[str, tuple[Geometry, dict[int, str]]] = {
 
 @pytest.fixture(scope="module", params=list(CHECKPOINTS))
 def served(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Path, dict[int, str], Engine]]:
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, spare: Spare
+) -> tuple[Path, dict[int, str], Engine]:
     geometry, refused = CHECKPOINTS[request.param]
     path = make_llava(tmp_path_factory.mktemp("checkpoint"), geometry)
-    with Engine(path, additional_config={"eah": {"prefix_reuse": True}}) as engine:
-        yield path, refused, engine
+    return path, refused, spare.serving(path, additional_config={"eah": {"prefix_reuse": True}})
 
 
 @pytest.mark.parametrize("layers", [[0], [1], [0, 1]])

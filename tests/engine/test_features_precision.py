@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from PIL import Image
 
 from tests.checkpoints import LONG_IMAGE_PROMPT, random_image
 from tests.engine.compare import assert_reports_reference, largest_difference
-from tests.engine.driver import Ask, Engine
+from tests.engine.driver import Ask, Engine, Spare
 from tests.reference import ReferenceOutput, reference_generate
 
 PREFIX_REUSE = {"additional_config": {"eah": {"prefix_reuse": True}}}
@@ -49,11 +48,10 @@ def cases(gqa_checkpoint: Path) -> list[Case]:
 
 
 @pytest.fixture(scope="module", params=list(PRECISIONS))
-def served(request: pytest.FixtureRequest, gqa_checkpoint: Path) -> Iterator[tuple[Engine, float, bool]]:
+def served(request: pytest.FixtureRequest, gqa_checkpoint: Path, spare: Spare) -> tuple[Engine, float, bool]:
     """An engine, the margin of its precision, and whether it reuses prefixes."""
     options, margin = PRECISIONS[request.param]
-    with Engine(gqa_checkpoint, **options) as engine:
-        yield engine, margin, "additional_config" in options
+    return spare.serving(gqa_checkpoint, **options), margin, "additional_config" in options
 
 
 def test_low_precision_follows_float32(served: tuple[Engine, float, bool], cases: list[Case]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.checkpoints import random_image
 from tests.engine.asks import EAH, OTHER_EAH
-from tests.engine.driver import Answer, Ask, Engine
+from tests.engine.driver import Answer, Ask, Engine, Spare
 
 BLOCK = 32
 SETTINGS = [None, EAH, OTHER_EAH, {"layer": [0, 1], "relative_threshold": 1.5}, EAH | {"head": "sparsest"}]
@@ -18,9 +17,8 @@ QUESTIONS = ["Is there a dog near the blue bench?", "Please describe this image 
 
 
 @pytest.fixture(scope="module")
-def cold(gqa_checkpoint: Path) -> Iterator[Engine]:
-    with Engine(gqa_checkpoint, enable_prefix_caching=False) as engine:
-        yield engine
+def cold(gqa_checkpoint: Path, spare: Spare) -> Engine:
+    return spare.serving(gqa_checkpoint, enable_prefix_caching=False)
 
 
 def traffic() -> list[tuple[tuple[int, int, int], Ask]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from tests.checkpoints import LONG_IMAGE_PROMPT, random_image
 from tests.engine.asks import EAH
 from tests.engine.compare import assert_eah_matters, assert_equals_reference, assert_reports_reference, report_of
-from tests.engine.driver import Answer, Ask, Engine
+from tests.engine.driver import Answer, Ask, Engine, Spare
 from tests.lora import make_lora
 from tests.reference import image_embeddings, reference_generate
 
@@ -19,10 +18,9 @@ BLOCK = 32
 
 
 @pytest.fixture(scope="module")
-def engine(gqa_checkpoint: Path) -> Iterator[Engine]:
+def engine(gqa_checkpoint: Path, spare: Spare) -> Engine:
     options = {"enable_lora": True, "max_lora_rank": 8, "max_loras": 3, "enable_mm_embeds": True}
-    with Engine(gqa_checkpoint, additional_config={"eah": {"prefix_reuse": True}}, **options) as engine:
-        yield engine
+    return spare.serving(gqa_checkpoint, additional_config={"eah": {"prefix_reuse": True}}, **options)
 
 
 def ask(engine: Engine, prompt: str, images: Any, lora: Path | None = None) -> tuple[Answer, dict[str, Any]]:

@@ -8,12 +8,12 @@ import pytest
 
 from tests.checkpoints import IMAGE_PROMPT, random_image
 from tests.engine.asks import EAH
-from tests.engine.driver import Engine
+from tests.engine.driver import Engine, Spare
 
 
-def test_vllm_refuses_sleep_mode_on_cpu(gqa_checkpoint: Path) -> None:
+def test_vllm_refuses_sleep_mode_on_cpu(gqa_checkpoint: Path, spare: Spare) -> None:
     with pytest.raises(RuntimeError, match="Sleep mode is not supported on current platform"):
-        Engine(gqa_checkpoint, enable_sleep_mode=True)
+        spare.serving(gqa_checkpoint, enable_sleep_mode=True)
 
 
 def test_answers_after_sleep_are_those_before(gqa_engine: Engine) -> None:

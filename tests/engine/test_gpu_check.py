@@ -14,9 +14,8 @@ import pytest
 from bench.gpu.plan import chosen, groups
 from bench.gpu.summary import between_engines
 from bench.gpu.tables import tables
-from tests.engine.driver import ROOT
+from tests.engine.driver import ROOT, V2_PYTHON
 
-V2_PYTHON = os.environ.get("EAH_V2_PYTHON", str(ROOT / ".venv-v2" / "bin" / "python"))
 PHASES = ("facts", "exact_gqa", "kernels")
 NEEDS_A_GPU = {
     "facts": "vLLM's CUDA kernels",

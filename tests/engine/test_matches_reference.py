@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.checkpoints import GEOMETRIES, IMAGE_PROMPT, make_llava, random_image
-from tests.engine.driver import Engine
+from tests.engine.driver import Engine, Spare
 from tests.reference import reference_generate
 
 IMAGE_FIRST = "<image>\nUSER: Please describe this image in detail. ASSISTANT:"
@@ -40,13 +40,16 @@ CASES: list[tuple[str, str, int, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module", params=["mha", "gqa", "unusual"])
 def checkpoint_and_engine(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, spare: Spare
 ) -> Iterator[tuple[Path, Engine]]:
     if request.param == "gqa":
         yield request.getfixturevalue("gqa_checkpoint"), request.getfixturevalue("gqa_engine")
         return
     path = make_llava(tmp_path_factory.mktemp(request.param), GEOMETRIES[request.param])
-    with Engine(path, env={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"} if request.param == "mha" else None) as engine:
+    if request.param == "unusual":
+        yield path, spare.serving(path)
+        return
+    with Engine(path, env={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}) as engine:
         yield path, engine
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,7 @@ import pytest
 
 from tests.checkpoints import IMAGE_PROMPT, TENSOR_PARALLEL_2, make_llava, random_image
 from tests.engine.asks import EAH, mixed_asks
-from tests.engine.driver import ROOT, Answer, Ask, Engine
-
-V2_PYTHON = os.environ.get("EAH_V2_PYTHON", str(ROOT / ".venv-v2" / "bin" / "python"))
+from tests.engine.driver import V2_PYTHON, Answer, Ask, Engine
 
 
 @pytest.fixture(scope="module")

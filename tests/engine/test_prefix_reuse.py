@@ -9,7 +9,7 @@ import pytest
 
 from tests.checkpoints import random_image
 from tests.engine.asks import EAH, OTHER_EAH
-from tests.engine.driver import Answer, Ask, Engine
+from tests.engine.driver import Answer, Ask, Engine, Spare
 
 IMAGE = random_image(7)
 QUESTIONS = [
@@ -25,9 +25,8 @@ def prompt(question: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def engine(mha_checkpoint: Path) -> Iterator[Engine]:
-    with Engine(mha_checkpoint, additional_config={"eah": {"prefix_reuse": True}}) as engine:
-        yield engine
+def engine(mha_checkpoint: Path, spare: Spare) -> Engine:
+    return spare.serving(mha_checkpoint, additional_config={"eah": {"prefix_reuse": True}})
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.checkpoints import IMAGE_PROMPT, LONG_IMAGE_PROMPT, random_image
 from tests.engine.compare import assert_eah_matters, assert_equals_reference, assert_reports_reference
-from tests.engine.driver import Ask, Engine
+from tests.engine.driver import Ask, Engine, Spare
 from tests.reference import reference_generate
 
 RANDOM = {"layer": 1, "relative_threshold": 1.0, "head": "random"}
@@ -76,12 +76,12 @@ def test_the_head_is_the_one_that_the_rule_names(gqa_checkpoint: Path, gqa_engin
     assert_reports_reference(gqa_engine.collect("named")["reports"]["named"], on)
 
 
-def test_with_and_without_prefix_reuse_it_is_the_same(gqa_checkpoint: Path, gqa_engine: Engine) -> None:
+def test_with_and_without_prefix_reuse_it_is_the_same(gqa_checkpoint: Path, gqa_engine: Engine, spare: Spare) -> None:
     """A head that was recorded with a cached picture is the one that the next question would draw by itself."""
     next_turn = f"{LONG_IMAGE_PROMPT} Yes. USER: Is there a cat? ASSISTANT:"
     turns = [[Ask(prompt, [random_image(i)], RANDOM) for i in range(8)] for prompt in (LONG_IMAGE_PROMPT, next_turn)]
-    with Engine(gqa_checkpoint, additional_config={"eah": {"prefix_reuse": True}}) as reusing:
-        assert [heads(reusing, asks) for asks in turns] == [heads(gqa_engine, asks) for asks in turns]
-        again = reusing.one(next_turn, [random_image(0)], RANDOM | {"report": 1, "tag": "again"})
-        assert again.cached_tokens > 0
-        assert reusing.collect("again")["reports"]["again"]["layers"][0]["reused"], "the test proves nothing"
+    reusing = spare.serving(gqa_checkpoint, additional_config={"eah": {"prefix_reuse": True}})
+    assert [heads(reusing, asks) for asks in turns] == [heads(gqa_engine, asks) for asks in turns]
+    again = reusing.one(next_turn, [random_image(0)], RANDOM | {"report": 1, "tag": "again"})
+    assert again.cached_tokens > 0
+    assert reusing.collect("again")["reports"]["again"]["layers"][0]["reused"], "the test proves nothing"

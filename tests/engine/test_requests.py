@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.checkpoints import GQA, IMAGE_PROMPT, make_llava, random_image
+from tests.checkpoints import IMAGE_PROMPT, random_image
 from tests.engine.asks import EAH, OTHER_EAH, mixed_asks
-from tests.engine.driver import Answer, Ask, Engine
+from tests.engine.driver import Answer, Ask, Engine, Spare
 
 
 def assert_same(got: Answer, expected: Answer, tolerance: float = 1e-4) -> None:
@@ -117,10 +117,9 @@ def test_counts_follow_requests(gqa_engine: Engine) -> None:
 
 
 @pytest.fixture(scope="module")
-def fresh_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def fresh_engine(gqa_checkpoint: Path, spare: Spare) -> Engine:
     """Nobody else's blocks in its prefix cache."""
-    with Engine(make_llava(tmp_path_factory.mktemp("fresh"), GQA)) as engine:
-        yield engine
+    return spare.serving(gqa_checkpoint)
 
 
 def test_prefix_cache_isolates_every_setting(fresh_engine: Engine) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from tests.checkpoints import GQA, IMAGE_TOKEN_ID, LONG_IMAGE_PROMPT, random_image
 from tests.engine.compare import assert_equals_reference, report_of
-from tests.engine.driver import Engine
+from tests.engine.driver import Engine, Spare
 from tests.engine.row_asks import (
     CLVA,
     EAH,
@@ -33,20 +33,19 @@ Serve = Callable[..., Engine]
 
 
 @pytest.fixture(scope="module")
-def serve(gqa_checkpoint: Path) -> Iterator[Serve]:
-    """One process, which serves what a test asks for: a first start takes as long as ten others."""
-    with Engine(gqa_checkpoint, **ENABLED) as engine:
-        served: tuple[Path, dict[str, Any]] = (gqa_checkpoint, {})
+def serve(spare: Spare) -> Serve:
+    """Return the engine that a test asks for, with an empty prefix cache; it is started anew for other options."""
+    served: dict[tuple[Path, str], Engine] = {}
 
-        def of(path: Path, **options: Any) -> Engine:
-            nonlocal served
-            if served != (path, options):
-                engine.restart(path, **ENABLED, **options)
-                served = (path, options)
-            engine.reset_prefix_cache()
-            return engine
+    def of(path: Path, **options: Any) -> Engine:
+        if (path, repr(options)) not in served:
+            served.clear()
+            served[path, repr(options)] = spare.serving(path, **ENABLED, **options)
+        engine = served[path, repr(options)]
+        engine.reset_prefix_cache()
+        return engine
 
-        yield of
+    return of
 
 
 def test_a_mixed_batch_equals_the_references_gqa(serve: Serve, gqa_checkpoint: Path) -> None:

@@ -5,25 +5,19 @@ A prompt that is longer than a step is answered without EAH and says so, never h
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.checkpoints import IMAGE_PROMPT, random_image
 from tests.engine.asks import EAH
-from tests.engine.driver import ROOT, Answer, Ask, Engine
+from tests.engine.driver import Answer, Ask, Engine
 
 TWO_IMAGES_PROMPT = IMAGE_PROMPT.replace("<image>", "<image> <image>")
 TOKENS_PER_STEP = 128
-V2_PYTHON = os.environ.get("EAH_V2_PYTHON", str(ROOT / ".venv-v2" / "bin" / "python"))
-RUNNERS: dict[str, dict[str, Any]] = {
-    "V1": {"python": sys.executable},
-    "V2": {"python": V2_PYTHON, "env": {"VLLM_USE_V2_MODEL_RUNNER": "1", "TRITON_INTERPRET": "1"}},
-}
+RUNNERS = {"V1": "spare", "V2": "spare_v2"}
+"""With the fixture that has a process for it."""
 TIGHT = {"num_gpu_blocks_override": 23}
 """Blocks of 32 tokens: room for four prompts, and not for their answers; the last to come, with EAH, is preempted."""
 
@@ -86,7 +80,7 @@ def assert_alike(together: list[Answer], alone: list[Answer]) -> None:
 @pytest.mark.parametrize("runner", RUNNERS)
 @pytest.mark.parametrize("memory", ["ample", "tight"])
 def test_long_prompts_in_chunks_and_whole_eah_prompts_disturb_nobody(
-    mha_checkpoint: Path, chunked_engine: Engine, runner: str, memory: str
+    mha_checkpoint: Path, chunked_engine: Engine, request: pytest.FixtureRequest, runner: str, memory: str
 ) -> None:
     num_tokens = 12 if memory == "ample" else 60
     asks = long_and_short(num_tokens)
@@ -94,12 +88,13 @@ def test_long_prompts_in_chunks_and_whole_eah_prompts_disturb_nobody(
     plain = chunked_engine.one(asks[1].prompt, asks[1].images, max_tokens=num_tokens)
     assert plain.tokens != alone[1].tokens, "EAH had no effect here"
     assert all(len(alone[idx].prompt_token_ids) > 1.5 * TOKENS_PER_STEP for idx in (0, 2, 4))
-    options = RUNNERS[runner] | ({} if memory == "ample" else TIGHT)
-    with Engine(mha_checkpoint, max_num_batched_tokens=TOKENS_PER_STEP, **options) as engine:
-        together = engine.generate(asks)
-        again = engine.generate(asks)  # plain prompts are read from the prefix cache now
-        collected = engine.collect("eah-0", "eah-1", "eah-2")
-        assert (engine.metric("vllm:num_preemptions") > 0) == (memory == "tight")
+    options = {} if memory == "ample" else TIGHT
+    spare = request.getfixturevalue(RUNNERS[runner])
+    engine = spare.serving(mha_checkpoint, max_num_batched_tokens=TOKENS_PER_STEP, **options)
+    together = engine.generate(asks)
+    again = engine.generate(asks)  # plain prompts are read from the prefix cache now
+    collected = engine.collect("eah-0", "eah-1", "eah-2")
+    assert (engine.metric("vllm:num_preemptions") > 0) == (memory == "tight")
     assert_alike(together, alone)
     assert_alike(again, alone)
     assert collected["outcomes"]["eah"] == {"applied": 6}

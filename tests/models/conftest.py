@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.driver import Engine
+from tests.engine.driver import Engine, Spare
 from tests.models.families import FAMILIES, REFUSED
 from tests.models.family import Family, folder_to_serve, make_checkpoint
 from tests.models.reference import Reference
@@ -26,25 +26,19 @@ class Served:
 
 
 class Shared:
-    """A process that serves whatever it is asked for."""
+    """A process that serves one family after the other."""
 
-    def __init__(self, **more: Any) -> None:
-        self.engine: Engine | None = None
-        self.more = more
+    def __init__(self, **process: Any) -> None:
+        self._spare = Spare(**process)
 
     def serving(self, family: Family, path: Path, **more: Any) -> Engine:
         limits = {"image": family.max_images, "video": 0}
         options: dict[str, Any] = {"limit_mm_per_prompt": limits, "max_num_seqs": 4} | more
         options["trust_remote_code"] = family.remote_code
-        if self.engine is None:
-            self.engine = Engine(path, **self.more, **options)
-        else:
-            self.engine.restart(path, **options)
-        return self.engine
+        return self._spare.serving(path, **options)
 
     def close(self) -> None:
-        if self.engine is not None:
-            self.engine.__exit__()
+        self._spare.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,6 @@ import base64
 import io
 import json
 import urllib.request
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,23 +13,14 @@ from PIL import Image
 
 from tests.checkpoints import random_image
 from tools.client import Client
-from tools.serving import SMALL, Server, image_message
+from tools.serving import Server, image_message
 
 EAH = {"layer": 1, "relative_threshold": 1.5, "report": True}
 
 
 @pytest.fixture(scope="module")
-def servers(unusual_checkpoint: Path) -> Iterator[tuple[Server, Server]]:
-    """With hardening and the playground, and without both; started at once, since a start is mostly waiting."""
-    arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL, "--additional-config"]
-    with ThreadPoolExecutor() as pool, ExitStack() as stack:
-        starting = [
-            pool.submit(Server, [*arguments, json.dumps({"eah_http": {"hardening": on}, "eah_playground": on})])
-            for on in (True, False)
-        ]
-        for start in starting:
-            stack.push(lambda *exc, start=start: start.result().__exit__(*exc))
-        yield starting[0].result(), starting[1].result()
+def servers(hardened_and_bare: tuple[Server, Server]) -> tuple[Server, Server]:
+    return hardened_and_bare
 
 
 def animated() -> str:

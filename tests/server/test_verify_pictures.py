@@ -6,25 +6,21 @@ import io
 import itertools
 import json
 import math
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from tests.checkpoints import random_image
-from tests.lora import make_lora
 from tests.server.verify_asks import CHAT
 from tests.unit.test_fetch import HTTPServer, send
-from tools.serving import SMALL, Server, image_message
+from tools.serving import Server, image_message
 
 PICTURES = [random_image(k) for k in range(3)]
 ASKED: dict[str, Any] = {"objects": ["dog", "cup"], "yes": ["a"], "no": ["i"], "question": "Is there a {object} ?"}
 SAID = {"structured_outputs": {"choice": ["A dog and a cup."]}}
 """The tiny model's own answers are noise."""
-OPEN = {"eah_http": {"private_networks": ["127.0.0.0/8"]}}
 
 
 def png(image: Image.Image) -> bytes:
@@ -59,18 +55,9 @@ def beliefs(server: Server, messages: Any, **fields: Any) -> dict[str, float]:
     return {one["object"]: one["p_yes"] for one in report["mentions"]}
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["hardened", "bare"])
-def server(
-    request: pytest.FixtureRequest, unusual_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("lora")
-    make_lora(unusual_checkpoint, folder / "adapter", folder / "merged")
-    arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL, "--enable-lora", "--max-loras", "2"]
-    arguments += ["--max-lora-rank", "8", "--lora-modules", f"drawn={folder / 'adapter'}"]
-    arguments += ["--allowed-media-domains", "localhost"]
-    section = OPEN if request.param else {"eah_http": {"hardening": False}}
-    with Server([*arguments, "--additional-config", json.dumps(section)]) as server:
-        yield server
+@pytest.fixture(scope="module", params=[0, 1], ids=["hardened", "bare"])
+def server(request: pytest.FixtureRequest, hardened_and_bare: tuple[Server, Server]) -> Server:
+    return hardened_and_bare[request.param]
 
 
 def test_a_url_is_fetched_once(server: Server) -> None:

@@ -74,7 +74,7 @@ def test_one_traced_program_serves_other_contents_of_the_buffers() -> None:
     """As a CUDA graph would: it is recorded once, for nobody's rows, and replayed after the buffers have changed."""
     rows = buffers(CPU)
     seen = torch.randn(40, SHAPE.num_heads, 16)
-    program = make_fx(lambda output: (rows.apply(3, output), output)[1])(seen.clone())
+    program = make_fx(lambda output: (rows.act_on(3, output), output)[1])(seen.clone())
     assert torch.equal(program(seen.clone()), seen), "nobody's rows are multiplied by 1, and get 0 added"
     intervention = followed(rows)
     names = list(ASKED)
@@ -87,7 +87,7 @@ def test_one_traced_program_serves_other_contents_of_the_buffers() -> None:
     for order in (names, names[::-1]):
         intervention.set_plan(plan(intervention, *((name, LENGTHS[name], 1) for name in order)))
         replayed, eager = program(seen.clone()), seen.clone()
-        rows.apply(3, eager)
+        rows.act_on(3, eager)
         assert torch.equal(replayed, eager)
         assert torch.equal(replayed[len(names) :], seen[len(names) :]), "rows that fill up a graph are nobody's"
         found.append(replayed)
