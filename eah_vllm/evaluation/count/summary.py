@@ -31,13 +31,14 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
     each metric's smallest and largest value and standard deviation over them. A setting that lets EAH choose has
     `against`: its paired differences from the rows of its controls and of the fixed heads; one with other methods has
     there its difference from its random twin, whose row `twin` names. Where the curve of captions that end sooner was
-    asked for, every row has `against_sooner`.
+    asked for, every row but those of its points has `against_sooner`.
     """
     everything = {setting.name: [answers.by_setting.get(one.name, {}) for one in setting.asked] for setting in settings}
     tallies = {name: [task.tallies(given) for given in draws] for name, draws in everything.items()}
     baseline = settings[0].name
     before = {part: mean_of([one[part] for one in tallies[baseline]]) for part in tallies[baseline][0]}
-    curve = [mean_of([one["caption"] for one in tallies[point.name]]) for point in curve_of(settings)]
+    points = curve_of(settings)
+    curve = [mean_of([one["caption"] for one in tallies[point.name]]) for point in points]
     rows = []
     for setting in settings:
         by_part = {part: [one[part] for one in tallies[setting.name]] for part in before}
@@ -55,7 +56,7 @@ def summarize(task: Task, settings: Sequence[Setting], answers: AnswerFile) -> l
             others = rivals_of(setting, settings) + (fixed_heads_of(setting, settings) if not setting.methods else [])
             rivals = {name: mean_of([one[main] for one in tallies[name]]) for name in others}
             row["against"] = {name: _differences(rival, after) for name, rival in rivals.items()}
-        if curve:
+        if curve and setting not in points:
             row["against_sooner"] = against_sooner(after, curve)
         rows.append(row)
     return rows
