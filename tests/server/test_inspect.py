@@ -203,7 +203,7 @@ def test_it_is_counted_and_described(server: Server) -> None:
     assert server.counter("inspect_requests_total", outcome="applied") == applied + 1
     assert server.counter("eah_requests_total", outcome="applied") == eah
     described = json.loads(server.get("/v1/eah")[1])
-    assert set(described["methods"]) == {"eah"}
+    assert set(described["methods"]) == {"eah", "vhr", "clva"}, "the inspector has a section of its own"
     limits = {"layer": [0, 5], "head": [0, 7], "thresholds": 64}
     assert (described["inspect"]["route"], described["inspect"]["limits"]) == ("/v1/eah/inspect", limits)
     openapi = json.loads(server.get("/openapi.json")[1])
