@@ -20,7 +20,6 @@ from eah_vllm.evaluation.ask.asking import Server as Asked
 from eah_vllm.evaluation.ask.parsing import parse_setting
 from eah_vllm.evaluation.cost import measure
 from eah_vllm.evaluation.tasks.scenes import ScenesTask
-from eah_vllm.method.registry import with_field
 from eah_vllm.scenes.benchmark import score_captions
 from eah_vllm.scenes.world import split_scenes
 from tools.serving import API_KEY, Server, free_port
@@ -31,8 +30,7 @@ SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5"]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    methods = json.dumps({"eah": {"methods": list(with_field())}})
-    with Server(["--config", "scenes", "--additional-config", methods]) as running:
+    with Server([]) as running:
         yield running
 
 
