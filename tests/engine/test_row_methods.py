@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from tests.checkpoints import GQA, IMAGE_TOKEN_ID, LONG_IMAGE_PROMPT, random_image
-from tests.engine.compare import assert_equals_reference, report_of
+from tests.engine.compare import assert_equals_reference, largest_difference, report_of
 from tests.engine.driver import Engine, Spare
 from tests.engine.row_asks import (
     CLVA,
@@ -81,7 +81,8 @@ def test_a_random_direction_is_as_long(serve: Serve, gqa_checkpoint: Path) -> No
     case = Case({"clva": CLVA})
     expected = case.expected(gqa_checkpoint)
     (answer,) = engine.generate([Case({"clva": CLVA | {"direction": "random"}}).ask("random")])
-    assert answer.tokens[0] not in (expected.tokens, case.reference(gqa_checkpoint, plain=True).tokens)
+    for other in (expected, case.reference(gqa_checkpoint, plain=True)):
+        assert largest_difference(answer.logprobs[0], other.logprobs[0]) > 1e-2
     assert_reports_equal(engine, "random", case, expected)
 
 
@@ -101,7 +102,7 @@ def test_another_question_reads_the_picture_of_equal_settings(
         (answer,) = engine.generate([case.ask("again")])
         expected = case.expected(gqa_checkpoint)
         assert_equals_reference(answer, expected)
-        assert_reports_equal(engine, "again", case, expected)
+        assert_reports_equal(engine, "again", case, expected, whole=number == 0)
         assert (answer.cached_tokens >= BLOCK) == (number > 0)
     for other in others:
         case = Case(other, QUESTIONS[1])
@@ -134,9 +135,9 @@ def test_the_next_turn_is_that_of_a_fresh_engine(
     (again,) = engine.generate([second.ask("turn")])
     expected = second.expected(gqa_checkpoint)
     assert_equals_reference(again, expected)
-    assert_reports_equal(engine, "turn", second, expected)
-    before_last_row = (len(answer.prompt_token_ids) - 1) // BLOCK * BLOCK
-    assert again.cached_tokens == (before_last_row if methods == {"vhr": VHR} else 0)
+    shared = (len(answer.prompt_token_ids) - 2) // BLOCK * BLOCK if methods == {"vhr": VHR} else 0
+    assert_reports_equal(engine, "turn", second, expected, whole=shared == 0)
+    assert again.cached_tokens == shared, "two prompt rows at least are left to compute"
 
 
 def test_preempted_requests_equal_the_references(serve: Serve, gqa_checkpoint: Path) -> None:
@@ -150,7 +151,7 @@ def test_a_prompt_in_pieces_equals_the_reference(serve: Serve, gqa_checkpoint: P
     """VHR may be split over steps; CLVA needs its whole prompt, which no step of this engine holds."""
     engine = serve(gqa_checkpoint, max_num_batched_tokens=TOKENS_PER_STEP, enable_prefix_caching=False)
     cases = [case for case in mixed_cases() if case.methods.keys() <= {"vhr"}]
-    answers = assert_batch_equals_references(engine, gqa_checkpoint, cases)
+    answers = assert_batch_equals_references(engine, gqa_checkpoint, cases, whole=False)
     assert min(len(answer.prompt_token_ids) for answer in answers[:2]) > TOKENS_PER_STEP
     (split,) = engine.generate([Case({"clva": CLVA}).ask("split")])
     assert_equals_reference(split, Case().reference(gqa_checkpoint))

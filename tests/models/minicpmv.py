@@ -1,4 +1,4 @@
-"""MiniCPM-V up to 4.5, of which transformers has no class: the reference is put together from its parts."""
+"""MiniCPM-V 4.5, of which transformers has no class: the reference is put together from its parts."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoProcessor, LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM, Qwen3ForCausalLM
+from transformers import AutoProcessor, PreTrainedModel, Qwen3ForCausalLM
 from transformers.models.idefics2.modeling_idefics2 import Idefics2VisionTransformer
 
 from tests.models.family import TEXT, Family
-from tests.models.remote_code.configuration_minicpm import MiniCPMV26Config, MiniCPMV40Config, MiniCPMV45Config
+from tests.models.remote_code.configuration_minicpm import MiniCPMVConfig
 from tests.models.remote_code.image_processing_minicpmv import MiniCPMVImageProcessor
 from tests.models.remote_code.processing_minicpmv import PICTURE, MiniCPMVProcessor
 
 TILE, QUERIES, PATCH = 56, 4, 14
 UNKNOWN_TOKEN_ID = 0
-CONFIGS = (MiniCPMV26Config, MiniCPMV40Config, MiniCPMV45Config)
-for code in (*CONFIGS, MiniCPMVImageProcessor, MiniCPMVProcessor):
+for code in (MiniCPMVConfig, MiniCPMVImageProcessor, MiniCPMVProcessor):
     code.register_for_auto_class()
 
 
@@ -51,15 +50,15 @@ def _places(rows: int, columns: int, width: int) -> torch.Tensor:
 
 
 class MiniCPMV(PreTrainedModel):
-    """Vision tower and language model are transformers', and parts have the names that checkpoints give them."""
+    """transformers' vision tower of Idefics 2, a resampler, and transformers' Qwen 3; names as in checkpoints."""
 
-    text_model: Any
+    config_class = MiniCPMVConfig
     _supports_attention_backend = True
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: MiniCPMVConfig) -> None:
         super().__init__(config)
-        vision = config.vision_config
-        self.llm = self.text_model(config)
+        vision: Any = config.vision_config
+        self.llm = Qwen3ForCausalLM(config)
         self.vpm = Idefics2VisionTransformer(vision)
         self.resampler = Resampler(config.query_num, config.hidden_size, vision.hidden_size)
         self.generation_config = self.llm.generation_config
@@ -91,49 +90,45 @@ class MiniCPMV(PreTrainedModel):
         return self.resampler(self.vpm(whole).last_hidden_state[0], rows, columns)
 
 
-def _family(config: Any, text_model: Any) -> Family:
-    return Family(
-        "MiniCPMV",
-        config=lambda _: config(
-            **TEXT,
-            architectures=["MiniCPMV"],
-            vision_config={
-                "hidden_size": 64,
-                "intermediate_size": 128,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "image_size": 2 * TILE,
-                "patch_size": PATCH,
-            },
-            query_num=QUERIES,
-            image_size=TILE,
-            max_slice_num=4,
-        ),
-        model=type("MiniCPMV", (MiniCPMV,), {"config_class": config, "text_model": text_model}),
-        processor=lambda tokenizer: MiniCPMVProcessor(
-            MiniCPMVImageProcessor(
-                max_slice_nums=4, scale_resolution=TILE, patch_size=PATCH, image_feature_size=QUERIES
-            ),
-            tokenizer,
-        ),
-        image=PICTURE,
-        image_token="<unk>",
-        specials={
-            "im_start": "<image>",
-            "im_end": "</image>",
-            "slice_start": "<slice>",
-            "slice_end": "</slice>",
-            "im_id_start": "<image_id>",
-            "im_id_end": "</image_id>",
+def _config(_: Any) -> MiniCPMVConfig:
+    return MiniCPMVConfig(
+        **TEXT,
+        architectures=["MiniCPMV"],
+        vision_config={
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 2 * TILE,
+            "patch_size": PATCH,
         },
-        image_tokens=(1 + 2 * 2) * QUERIES,
-        between=("</image>", "<slice>", "</slice>", "\n"),
-        remote_code=True,
-        text_config="",
-        load_processor=lambda path: AutoProcessor.from_pretrained(path, trust_remote_code=True),
+        query_num=QUERIES,
+        image_size=TILE,
+        max_slice_num=4,
     )
 
 
-MINICPMV45 = _family(MiniCPMV45Config, Qwen3ForCausalLM)
-VERSIONS = {"4.0": _family(MiniCPMV40Config, LlamaForCausalLM), "2.6": _family(MiniCPMV26Config, Qwen2ForCausalLM)}
-"""Versions before the last; vLLM's class for each is another."""
+MINICPMV45 = Family(
+    "MiniCPMV",
+    config=_config,
+    processor=lambda tokenizer: MiniCPMVProcessor(
+        MiniCPMVImageProcessor(max_slice_nums=4, scale_resolution=TILE, patch_size=PATCH, image_feature_size=QUERIES),
+        tokenizer,
+    ),
+    image=PICTURE,
+    image_token="<unk>",
+    specials={
+        "im_start": "<image>",
+        "im_end": "</image>",
+        "slice_start": "<slice>",
+        "slice_end": "</slice>",
+        "im_id_start": "<image_id>",
+        "im_id_end": "</image_id>",
+    },
+    image_tokens=(1 + 2 * 2) * QUERIES,
+    between=("</image>", "<slice>", "</slice>", "\n"),
+    model=MiniCPMV,
+    remote_code=True,
+    text_config="",
+    load_processor=lambda path: AutoProcessor.from_pretrained(path, trust_remote_code=True),
+)

@@ -6,13 +6,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eah_vllm.scenes.world import split_scenes
+from tests.server.conftest import Running
 from tests.server.test_evaluation import Forwarder
 from tools.serving import API_KEY, Server, free_port, image_message
 
@@ -20,9 +20,8 @@ NUMBER = 6
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server([]) as running:
-        yield running
+def server(running: Running) -> Server:
+    return running([])[0]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from eah_vllm.evaluation.cost import measure
 from eah_vllm.evaluation.tasks.scenes import ScenesTask
 from eah_vllm.scenes.benchmark import score_captions
 from eah_vllm.scenes.world import split_scenes
+from tests.server.conftest import Running
 from tools.serving import API_KEY, Server, free_port
 
 N = 6
@@ -29,9 +30,14 @@ SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5"]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server([]) as running:
-        yield running
+def server(running: Running) -> Server:
+    return running([])[0]
+
+
+@cache
+def question_ids() -> list[str]:
+    """Computed once, since this takes two seconds."""
+    return [question.id for question in ScenesTask(N).questions()]
 
 
 class Forwarder:
@@ -130,7 +136,7 @@ def test_the_summary_has_every_setting_and_its_controls(undisturbed: Path) -> No
     drawn = rows[names.index("head=random,layer=1,relative_threshold=1.5")]
     assert (drawn["draws"]["number"], len(drawn["draws"]["chairs"]["values"])) == (5, 5)
     assert drawn["chairs"] == pytest.approx(sum(drawn["draws"]["chairs"]["values"]) / 5, abs=1e-3)
-    assert sum(drawn["applied"]["heads"]["1"].values()) == 5 * len(ScenesTask(N).questions())
+    assert sum(drawn["applied"]["heads"]["1"].values()) == 5 * len(question_ids())
     assert len(drawn["applied"]["heads"]["1"]) > 3, "the head is drawn anew for each picture"
     assert set(rows[1]["parts"]) == {"yes_no", "random", "popular", "adversarial"}
     assert rows[0]["difference"]["chairs"] == {"value": 0.0, "ci95": [0.0, 0.0], "verdict": "no difference seen"}
@@ -159,7 +165,7 @@ def check_whole(out: Path, undisturbed: Path) -> None:
     """Every question once under every setting, and the same answers as a run that nothing disturbed."""
     kept = lines(out)
     assert max(Counter((line["setting"], line["question"]) for line in kept).values()) == 1
-    wanted = {(name, q.id) for name in ("off", "layer=1,relative_threshold=1.5") for q in ScenesTask(N).questions()}
+    wanted = {(name, id_) for name in ("off", "layer=1,relative_threshold=1.5") for id_ in question_ids()}
     assert {(line["setting"], line["question"]) for line in kept} == wanted
     before = {(line["setting"], line["question"]): line["text"] for line in lines(undisturbed)}
     assert all(before[line["setting"], line["question"]] == line["text"] for line in kept)
@@ -171,7 +177,7 @@ def test_killed_and_run_again_it_asks_nothing_twice(server: Server, undisturbed:
         wait_for_answers(tmp_path, 5, process)
         process.kill()
     asked = len(lines(tmp_path))
-    assert asked < 2 * len(ScenesTask(N).questions())
+    assert asked < 2 * len(question_ids())
     done = evaluate(server.port, tmp_path, "--no-controls")
     assert done.returncode == 0, done.stderr
     check_whole(tmp_path, undisturbed)

@@ -6,7 +6,6 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from eah_vllm.evaluation.count.yes_no import says_no
 from eah_vllm.scenes.world import split_scenes
+from tests.server.conftest import ROOMY, Running
 from tests.unit.coco_case import CATEGORIES, image_name, make_coco
 from tests.unit.independent_chair import IndependentChair
 from tools.serving import API_KEY, Server
@@ -23,9 +23,8 @@ SETTINGS = ["--eah", "off", "--eah", "layer=1,relative_threshold=1.5", "--no-con
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server(["--max-model-len", "1024"]) as running:
-        yield running
+def server(running: Running) -> Server:
+    return running(ROOMY)[0]
 
 
 @pytest.fixture(scope="module")

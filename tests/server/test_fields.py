@@ -15,7 +15,7 @@ import pytest
 
 from tests.checkpoints import random_image
 from tests.lora import make_lora
-from tools.serving import SMALL, Server, image_message
+from tools.serving import IN_ENGINE, SMALL, Server, image_message
 
 EAH = {"layer": 1, "relative_threshold": 1.5}
 REPORT = EAH | {"report": True}
@@ -39,7 +39,7 @@ def server(unusual_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     make_lora(unusual_checkpoint, folder / "adapter", folder / "merged")
     arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", "foo:eah", *SMALL, "--enable-lora"]
     arguments += ["--max-loras", "2", "--max-lora-rank", "8", "--lora-modules", f"drawn={folder / 'adapter'}"]
-    with Server(arguments, env={"VLLM_ENABLE_RESPONSES_API_STORE": "1"}) as server:
+    with Server(arguments, env={"VLLM_ENABLE_RESPONSES_API_STORE": "1"} | IN_ENGINE) as server:
         yield server
 
 

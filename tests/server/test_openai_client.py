@@ -217,7 +217,7 @@ def test_metrics_and_capabilities(server: Server) -> None:
     assert described["aliases"] == ["tiny:eah", "tiny:verify", "tiny:eah+verify"]
     assert described["defaults"]["layer"] == 1
     facts = {"any_model": False, "chunked_prefill": True, "max_whole_prompt": 512, "prefix_reuse": False}
-    assert described["engine"] == facts
+    assert described["engine"] == facts | {"methods": ["eah"]}
     assert described["runner"] == "V1"
 
 

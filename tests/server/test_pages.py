@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from PIL import Image
 from eah_vllm.scenes.benchmark import score_captions
 from eah_vllm.scenes.world import make_scene
 from tests.printed import Snippet, asking, begins, rows, snippets
+from tests.server.conftest import Running
 from tools import ROOT
 from tools.serving import Server, image_message
 
@@ -27,9 +27,8 @@ PYTHONS = [sys.executable, *filter(None, [os.environ.get("EAH_CLIENTS_PYTHON")])
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server([]) as server:  # the built-in model, no arguments but the port
-        yield server
+def server(running: Running) -> Server:
+    return running([])[0]  # the built-in model, no arguments but the port
 
 
 def run(*command: str) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tests.checkpoints import random_image
 from tests.engine.driver import ROOT
 from tests.reference import ReferenceOutput, load_reference, reference_generate
-from tools.serving import SMALL, Server, image_message
+from tools.serving import IN_ENGINE, SMALL, Server, image_message
 
 PROMPT = "USER: <image>\nPlease describe this image in detail. ASSISTANT:"
 IMAGE = random_image(2)
@@ -36,7 +36,7 @@ def server(unusual_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
     path = os.pathsep.join([str(packages), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     defaults = json.dumps({"scaled": {"layer": 2}})
     arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL, "--additional-config", defaults]
-    with Server(arguments, env={"PYTHONPATH": path}) as server:
+    with Server(arguments, env={"PYTHONPATH": path} | IN_ENGINE) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.checkpoints import random_image
 from tests.unit.test_fetch import HTTPServer, send
-from tools.serving import API_KEY, SMALL, Server, image_message
+from tools.serving import API_KEY, IN_ENGINE, SMALL, Server, image_message
 
 LIMITS = {"body_bytes": 2_000_000, "image_pixels": 40_000, "request_pixels": 60_000}
 ADDITIONAL = json.dumps({"eah": {"prefix_reuse": True}, "eah_http": LIMITS})
@@ -30,7 +30,7 @@ HIDDEN = ["/openapi.json", "/docs", "/redoc", "/inference/v1/generate", "/collec
 @pytest.fixture(scope="module")
 def server(unusual_checkpoint: Path) -> Iterator[Server]:
     arguments = [str(unusual_checkpoint), "--served-model-name", "tiny", *SMALL, "--additional-config", ADDITIONAL]
-    with Server(arguments) as server:
+    with Server(arguments, env=IN_ENGINE) as server:
         yield server
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from eah_vllm.evaluation.task import Answer
 from eah_vllm.evaluation.tasks.scenes import ScenesTask
 from eah_vllm.scenes.benchmark import hallucinated
 from eah_vllm.scenes.world import split_scenes
+from tests.server.conftest import Running
 from tools.serving import API_KEY, Server
 
 N = 24
@@ -23,9 +23,8 @@ NAME = "verify,action=rewrite"
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server([]) as running:
-        yield running
+def server(running: Running) -> Server:
+    return running([])[0]
 
 
 def command(server: Server, *words: str | Path) -> subprocess.CompletedProcess[str]:

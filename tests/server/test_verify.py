@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from eah_vllm.scenes.vocabulary import NAMES
+from tests.server.conftest import ROOMY, Running
 from tests.server.verify_asks import (
     CHAT,
     QUESTION,
@@ -29,9 +29,8 @@ SHOWN = messages_of(60)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server(["--config", "scenes", "--enable-prompt-tokens-details", "--max-logprobs", "-1"]) as server:
-        yield server
+def server(running: Running) -> Server:
+    return running(ROOMY)[0]
 
 
 @pytest.mark.parametrize("path", ROUTES)

@@ -70,12 +70,13 @@ class MiniCPMVImageProcessor(BaseImageProcessor):
     def preprocess(
         self, images: Any, max_slice_nums: int | None = None, return_tensors: str | None = None, **_: Any
     ) -> BatchFeature:
-        """Return the slices of each picture of each prompt, with their patches side by side."""
+        """Return the slices of each picture, or frame, of each prompt, with their patches side by side."""
         if isinstance(images, Image.Image):
             images = [images]
         prompts = [images] if images and isinstance(images[0], Image.Image) else images
         found: dict[str, list[Any]] = {"pixel_values": [], "image_sizes": [], "tgt_sizes": []}
-        for pictures in prompts:
+        for given in prompts:
+            pictures = [one if isinstance(one, Image.Image) else Image.fromarray(one) for one in given]
             slices = [part for picture in pictures for part in self._slices(picture.convert("RGB"), max_slice_nums)]
             grids = [[length // self.patch_size for length in reversed(part.size)] for part in slices]
             found["pixel_values"].append([self._patches(part) for part in slices])
