@@ -12,12 +12,14 @@ import pytest
 import yaml
 from pydantic import Field
 
+from eah_vllm.evaluation.ask import controls
 from eah_vllm.evaluation.ask.answers import AnswerFile
 from eah_vllm.evaluation.ask.controls import curve_of, curve_settings, twins
 from eah_vllm.evaluation.ask.parsing import parse_setting
 from eah_vllm.evaluation.ask.setting import Setting, SettingError, make_setting
 from eah_vllm.evaluation.command import run
 from eah_vllm.evaluation.count.summary import summarize
+from eah_vllm.evaluation.report.markdown import write_table
 from eah_vllm.evaluation.report.spoken import spoken
 from eah_vllm.evaluation.report.tables import kind
 from eah_vllm.evaluation.sweep.cells import grid_of
@@ -169,8 +171,9 @@ def kept(folder: Path, task: WordTask) -> AnswerFile:
     return answers
 
 
-def test_a_run_compares_a_method_with_its_twin_and_the_curve(tmp_path: Path) -> None:
+def test_a_run_compares_a_method_with_its_twin_and_the_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens, so that a question that should not be asked would be an error: a twin's yes/no questions are."""
+    monkeypatch.setattr(controls, "BIASES", (1.0, 4.0))
     task = WordTask(40)
     kept(tmp_path, task).close()
     told = run(WITH_END, task, [OFF, METHOD], tmp_path, with_controls=True)
@@ -208,8 +211,7 @@ def test_a_run_compares_a_method_with_its_twin_and_the_curve(tmp_path: Path) -> 
         "per_token": {"1": {"median": 1.25, "min": 1.2, "max": 1.3}, "16": {"median": 1.1, "min": 1.0, "max": 1.2}},
         "first_token_ms": {"1": {"median": 12.34, "min": 10.0, "max": 20.0}},
     }
-    (tmp_path / "cost.json").write_text(json.dumps({"settings": {METHOD.name: cost}}))
-    run(WITH_END, task, [OFF, METHOD], tmp_path, with_controls=True)
+    write_table(list(rows.values()), {"settings": {METHOD.name: cost}}, tmp_path)
     differences = (tmp_path / "table.md").read_text().split("\n\n")[1].splitlines()
     assert differences[0].endswith(
         "| time per token, 1 at a time | time per token, 16 at a time | first token, ms more |"
