@@ -16,7 +16,7 @@ from torch import Tensor
 
 from eah_vllm.method.base import LayerReport, LayerStep, Method, Part, Parts, Prompt
 from eah_vllm.method.draws import draw_directions
-from eah_vllm.method.last_row import columns_on_device, image_attention, last_rows, local_heads
+from eah_vllm.method.last_row import columns_on_device, image_attention, last_rows, local_heads, upper_half
 from eah_vllm.method.rows import RowValue
 from eah_vllm.options import MAX_SEED, LayerIdx, MethodOptions, OptionError, refuse_bool
 from eah_vllm.settings import MethodSettings, ModelShape
@@ -162,12 +162,3 @@ class CLVA(Method):
         limits = {part: [0, shape.num_layers - 1] for part in PARTS} | {"alpha": [0, 100], "beta": [0, 100]}
         said = defaults.model_dump(exclude_none=True)
         return {"inspired": True, "defaults": start | said, "limits": limits | {"seed": [0, MAX_SEED]}}
-
-
-def upper_half(mass: Tensor) -> Tensor:
-    """Return which heads of `[prompts, heads]` are among the half with the most attention to the image.
-
-    It is bool, of the same shape; of heads with equal attention those of lower index come first.
-    """
-    order = mass.argsort(dim=-1, descending=True, stable=True)
-    return torch.zeros_like(mass, dtype=torch.bool).scatter_(-1, order[:, : mass.shape[1] // 2], True)

@@ -64,3 +64,12 @@ def local_heads(of_all: Tensor, at: LayerStep) -> Tensor:
     """Return this rank's part of `[..., heads]`."""
     num_heads = at.query.shape[1]
     return of_all.narrow(-1, at.shards.rank * num_heads, num_heads)
+
+
+def upper_half(mass: Tensor) -> Tensor:
+    """Return which heads of `[prompts, heads]` are among the half with the most attention to the image.
+
+    It is bool, of the same shape; of heads with equal attention those of lower index come first.
+    """
+    order = mass.argsort(dim=-1, descending=True, stable=True)
+    return torch.zeros_like(mass, dtype=torch.bool).scatter_(-1, order[:, : mass.shape[1] // 2], True)
