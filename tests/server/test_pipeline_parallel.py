@@ -12,6 +12,7 @@ import pytest
 
 from tests.checkpoints import Geometry, make_llava, random_image
 from tests.reference import reference_generate
+from tests.rows_reference import rows_generate
 from tools.serving import SMALL, Server, image_message
 
 QUESTION = "Please describe this image in detail."
@@ -39,7 +40,8 @@ def server(checkpoint: Path) -> Iterator[Server]:
     # On a CPU, vLLM 0.32 itself dies at the first request of two stages that nothing has warmed up.
     small = [argument for argument in SMALL if argument != "--enforce-eager"]
     arguments = [str(checkpoint), "--served-model-name", "tiny", *small, "--pipeline-parallel-size", "2"]
-    arguments += ["--additional-config", '{"eah": {"prefix_reuse": true}}']
+    methods = {"prefix_reuse": True, "methods": ["eah", "vhr", "clva"]}
+    arguments += ["--additional-config", json.dumps({"eah": methods})]
     with Server(arguments, env={"VLLM_CPU_OMP_THREADS_BIND": "nobind"}) as server:
         yield server
 
@@ -64,6 +66,40 @@ def test_answers_and_reports_equal_the_reference(server: Server, checkpoint: Pat
         if eah is not None:
             assert answer.eah["applied"] == any(layer.applied for layer in expected.report)
             assert answer.eah["layers"] == [pytest.approx(layer.as_report()) for layer in expected.report]
+
+
+def test_generated_rows_are_changed_in_both_stages(server: Server, checkpoint: Path) -> None:
+    """Each stage keeps its part of the image-free pass; what goes from layer to layer cannot go from stage to stage."""
+    asked: list[dict[str, Any]] = [
+        {"vhr": {"layers": [1, 2], "factor": 2.0}},
+        {"vhr": {"layers": [0, 3], "factor": 3.0}},
+        {"vhr": {"layers": [3]}, "eah": {"layer": 1} | RELATIVE},
+        {"clva": {}},
+        {},
+    ]
+
+    def ask(methods: dict[str, dict[str, Any]]) -> Any:
+        body = {name: said | {"report": True} for name, said in methods.items()}
+        return server.client.chat.completions.create(
+            model="tiny",
+            messages=image_message(random_image(41), QUESTION),
+            temperature=0,
+            max_tokens=8,
+            extra_body={"ignore_eos": True, "return_token_ids": True} | body,
+        )
+
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(ask, asked))
+    assert len({tuple(answer.choices[0].token_ids) for answer in answers}) > 3, "the methods had little effect here"
+    for methods, answer in zip(asked, answers, strict=True):
+        acting = {name: said for name, said in methods.items() if name != "clva"}
+        expected = rows_generate(checkpoint, CHAT_PROMPT, [random_image(41)], acting, max_tokens=8)
+        assert list(answer.choices[0].token_ids) == expected.tokens
+        for name in acting:
+            assert getattr(answer, name)["applied"]
+    found = [[(layer["layer"], layer["heads"]) for layer in answer.vhr["layers"]] for answer in answers[:2]]
+    assert [[layer for layer, _ in of_answer] for of_answer in found] == [[1, 2], [0, 3]]
+    assert answers[3].clva == {"applied": False, "reason": "layers_apart", "layers": []}
 
 
 def test_an_inspection_has_the_layers_of_both_stages(server: Server, checkpoint: Path) -> None:
