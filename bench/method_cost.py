@@ -48,6 +48,7 @@ def main() -> None:
                 f"  {name}: a generated token {statistics.median(ratio):.3f} ({min(ratio):.3f} to {max(ratio):.3f}), "
                 f"the prompt {statistics.median(more):+.2f} ms ({min(more):+.2f} to {max(more):+.2f})\n"
             )
+        sys.stdout.flush()
 
 
 def _engine() -> Any:
