@@ -42,12 +42,12 @@ def refuse_unsupported(vllm_config: VllmConfig, settings: EngineDefaults) -> Non
         "cudagraph_mode FULL captures prompts too; use FULL_AND_PIECEWISE (the default)": (
             vllm_config.compilation_config.cudagraph_mode == CUDAGraphMode.FULL
         ),
+        f"{acting} (eah.methods) acts on generated rows, and nobody knows whether that is right with the drafts of "
+        "--speculative-config; leave one of them out": bool(acting) and vllm_config.speculative_config is not None,
         "speculative decoding on Model Runner V1 accepts no request check; use Model Runner V2 "
         "(VLLM_USE_V2_MODEL_RUNNER=1) or leave --speculative-config unset": (
             vllm_config.speculative_config is not None and not vllm_config.use_v2_model_runner
         ),
-        f"{acting} (eah.methods) acts on generated rows, and nobody knows whether that is right with the drafts of "
-        "--speculative-config; leave one of them out": bool(acting) and vllm_config.speculative_config is not None,
         "--return-sampling-mask accepts no request check; leave it off": model.return_sampling_mask,
         "the model's latent attention (MLA) keeps no separate heads; serve another --model": model.use_mla,
         # Some stores use only tokens as keys of blocks, so plain requests would load what EAH wrote; none runs on CPUs.

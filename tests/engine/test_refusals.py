@@ -68,7 +68,6 @@ CASES = {
     "drafts_of_generated_rows": Case(
         eah(methods=["vhr", "eah"]) | {"speculative_config": {"method": "ngram", "num_speculative_tokens": 2}},
         "vhr (eah.methods) acts on generated rows, and nobody knows whether that is right with the drafts",
-        V2_ONLY,
     ),
     "sampling_mask": Case({"return_sampling_mask": True}, "--return-sampling-mask accepts no request check", V2_ONLY),
     "latent_attention": Case(

@@ -172,7 +172,8 @@ def reason_of(schedule: Schedule, name: str) -> str | None:
     """Why the scheduler says that a request which asks for EAH is answered without it."""
     extra_args = schedule.extra_args[name]
     assert set(extra_args) == {"eah", "eah/order"}
-    reason: str | None = extra_args["eah/order"]["reason"]
+    (order,) = extra_args["eah/order"]
+    reason: str | None = order["reason"]
     return reason
 
 
