@@ -9,13 +9,11 @@ from typing import Any
 from bench.children import wait_until_idle
 from bench.load import random_requests, run_load, switched
 from bench.results import Part, rotated, say
-from bench.servers import DEV_MODE, applied, both_servers, check_applied
+from bench.servers import DEV_MODE, STOCK, applied, both_servers, check_applied
 from bench.serving import WAKE_UP, scenes
 from eah_vllm.method.registry import with_field
 from tools.serving import Server
 
-STOCK = ("stock", "again")
-"""Two equal servers without the plugin: how far "again" is from "stock" is the noise of this benchmark."""
 SERVER_OF = {"stock": "stock", "again": "again", "off": "off", "idle": "idle", "on": "off", "on_idle": "idle"}
 """The server of each setting: "off" has EAH alone enabled, "idle" every method. With "on" EAH is asked for."""
 

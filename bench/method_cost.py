@@ -7,17 +7,14 @@ and not the clock's, so that it can be told on a machine that others use too.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import time
 from typing import Any
 
-import numpy as np
-from PIL import Image
+from bench.in_process import engine, noise_prompts
 
-os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
-FEW, MANY, SIDE = 2, 34, 96
+FEW, MANY = 2, 34
 """Tokens of a short and of a long answer: what lies between them is generated, and what the short one takes is mostly
 the prompt."""
 
@@ -29,7 +26,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     from eah_vllm.method.registry import with_field
 
-    llm, names = _engine(), list(with_field())
+    llm, names = engine(additional_config={"eah": {"methods": "all"}}), list(with_field())
     for at_once in (1, 16):
         for name in ["", *names]:
             _cost(llm, name, at_once, seed=10**6)
@@ -51,23 +48,6 @@ def main() -> None:
         sys.stdout.flush()
 
 
-def _engine() -> Any:
-    from vllm import LLM
-
-    from eah_vllm.scenes import MODEL_PATH
-
-    return LLM(
-        str(MODEL_PATH),
-        dtype="float32",
-        max_model_len=512,
-        max_num_seqs=16,
-        kv_cache_memory_bytes=1 << 28,
-        enforce_eager=True,
-        disable_log_stats=True,
-        additional_config={"eah": {"methods": "all"}},
-    )
-
-
 def _cost(llm: Any, method: str, at_once: int, *, seed: int) -> tuple[float, float]:
     """Return processor seconds of a generated token, and of a request's prompt and first tokens."""
     number = max(at_once, 4)
@@ -78,14 +58,7 @@ def _cost(llm: Any, method: str, at_once: int, *, seed: int) -> tuple[float, flo
 def _run(llm: Any, method: str, number: int, at_once: int, tokens: int, seed: int) -> float:
     from vllm import SamplingParams
 
-    rng = np.random.default_rng(seed)
-    prompts = [
-        {
-            "prompt": "USER: <image>\nPlease describe this image in detail. ASSISTANT:",
-            "multi_modal_data": {"image": Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))},
-        }
-        for _ in range(number)
-    ]
+    prompts = noise_prompts(number, seed, "Please describe this image in detail.")
     extra = {method: 1} if method else None
     params = SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True, extra_args=extra, detokenize=False)
     started = time.process_time()

@@ -16,12 +16,10 @@ from bench.checkpoint import Geometry, make_checkpoint
 from bench.children import wait_until_idle
 from bench.load import ON, random_requests, tokenizer
 from bench.results import Part, rotated, say
-from bench.servers import applied, both_servers, check_applied
+from bench.servers import STOCK, applied, both_servers, check_applied
 from tools.serving import API_KEY, Server
 from tools.vllm_bench import send
 
-STOCK = ("stock", "again")
-"""Two equal servers without the plugin: how far "again" is from "stock" is the noise of this benchmark."""
 SETTINGS = (*STOCK, "off", "half")
 GEOMETRY = Geometry(
     layers=4, hidden=256, heads=4, intermediate=688, vocabulary=512,

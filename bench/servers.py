@@ -12,6 +12,8 @@ from tools.serving import Server
 # Development mode has the routes that empty the caches.
 DEV_MODE = {"VLLM_SERVER_DEV_MODE": "1"}
 COUNT_SECONDS = 30
+STOCK = ("stock", "again")
+"""Two equal servers without the plugin: how far "again" is from "stock" is the noise of this benchmark."""
 
 
 @contextmanager

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+from bench.in_process import AT_A_TIME, engine, noise_prompts
+
 ROOT = Path(__file__).parents[1]
 OURS, VLLM = str(ROOT / "eah_vllm") + os.sep, os.sep + "vllm" + os.sep
 INHERITED = "decorate_context"
 """Name of the wrapper that torch.inference_mode puts around vLLM's own `execute_model`, which ours calls."""
-AT_A_TIME, TOKENS, SIDE = 16, 32, 96
+TOKENS = 32
 Function = tuple[str, int, str]
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5, help="interleaved, by the clock (5)")
     parser.add_argument("--lines", type=int, default=12, help="of the table (12)")
     arguments = parser.parse_args()
-    llm = _engine()
+    llm = engine()
     _run(llm, AT_A_TIME, eah=True, seed=1000)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     for idx in range(arguments.runs):
@@ -53,33 +53,10 @@ def main() -> None:
         _tell(pstats.Stats(profile).stats, eah, arguments.requests, arguments.lines)  # type: ignore[attr-defined]
 
 
-def _engine() -> Any:
-    from vllm import LLM
-
-    from eah_vllm.scenes import MODEL_PATH
-
-    return LLM(
-        str(MODEL_PATH),
-        dtype="float32",
-        max_model_len=512,
-        max_num_seqs=AT_A_TIME,
-        kv_cache_memory_bytes=1 << 28,
-        enforce_eager=True,
-        disable_log_stats=True,
-    )
-
-
 def _run(llm: Any, number: int, *, eah: bool, seed: int) -> float:
     from vllm import SamplingParams
 
-    rng = np.random.default_rng(seed)
-    prompts = [
-        {
-            "prompt": "USER: <image>\nDescribe the image. ASSISTANT:",
-            "multi_modal_data": {"image": Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))},
-        }
-        for _ in range(number)
-    ]
+    prompts = noise_prompts(number, seed, "Describe the image.")
     params = SamplingParams(
         temperature=0, max_tokens=TOKENS, ignore_eos=True, extra_args={"eah": 1} if eah else None, detokenize=False
     )

@@ -41,12 +41,16 @@ class CallerOptions(BaseModel):
 
     BLAMED: ClassVar[str]
     """The option that an error names which is about several options together."""
+    GO_WITH: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """By option: those that `over` does not take from its base where the option itself is set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     def over(self, base: Self) -> Self:
         """Return these options, with those of `base` for whatever is not set here."""
-        return type(self)(**{**base.model_dump(exclude_none=True), **self.model_dump(exclude_none=True)})
+        said = self.model_dump(exclude_none=True)
+        gone = {other for name in said for other in self.GO_WITH.get(name, ())}
+        return type(self)(**{**base.model_dump(exclude_none=True, exclude=gone), **said})
 
 
 class MethodOptions(CallerOptions):
@@ -71,6 +75,11 @@ class EAHOptions(LayerOptions):
     """Options of EAH (arXiv 2411.09968)."""
 
     BLAMED: ClassVar[str] = "relative_threshold"
+    GO_WITH: ClassVar[Mapping[str, frozenset[str]]] = {
+        "threshold": frozenset({"relative_threshold"}),
+        "relative_threshold": frozenset({"threshold"}),
+        "head": frozenset({"seed"}),  # the base's seed belongs to the base's head
+    }
 
     threshold: Annotated[float | None, BeforeValidator(refuse_bool)] = Field(
         None, gt=0, lt=1, description="vision-sink threshold: mean attention received per later row, unitless"
@@ -101,17 +110,6 @@ class EAHOptions(LayerOptions):
         if self.threshold is not None and self.relative_threshold is not None:
             raise ValueError("threshold and relative_threshold exclude each other: send one of them")
         return self
-
-    def over(self, base: Self) -> Self:
-        """Return these options, with those of `base` for whatever is not set here."""
-        said = self.model_dump(exclude_none=True)
-        rest = base.model_dump(exclude_none=True)
-        if "threshold" in said or "relative_threshold" in said:
-            rest.pop("threshold", None)
-            rest.pop("relative_threshold", None)
-        if "head" in said:
-            rest.pop("seed", None)  # the base's seed belongs to the base's head
-        return type(self)(**{**rest, **said})
 
 
 class InspectOptions(LayerOptions):

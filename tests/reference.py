@@ -120,6 +120,19 @@ def reference_generate(
     for layer in model.model.language_model.layers:
         layer.self_attn.eah_request = request
 
+    tokens, rows = greedy(model, input_ids, pixel_values, max_tokens, allowed)
+    logprobs = torch.stack([row[-1] for row in rows])
+    return ReferenceOutput(tokens, logprobs, rows[0], input_ids, request.report if request else [])
+
+
+def greedy(
+    model: Any,
+    input_ids: list[int],
+    pixel_values: torch.Tensor | None,
+    max_tokens: int,
+    allowed: list[int] | None = None,
+) -> tuple[list[int], list[torch.Tensor]]:
+    """The tokens, chosen from `allowed` or from all, and of each step the log-softmax of its rows, `[rows, vocab]`."""
     inputs: dict[str, Any] = {"input_ids": torch.tensor([input_ids]), "pixel_values": pixel_values}
     cache = DynamicCache(config=model.config.text_config)
     tokens: list[int] = []
@@ -131,8 +144,7 @@ def reference_generate(
             rows.append(torch.log_softmax(logits, dim=-1))
             tokens.append(candidates[int(logits[-1, candidates].argmax())])
             inputs = {"input_ids": torch.tensor([[tokens[-1]]])}
-    logprobs = torch.stack([row[-1] for row in rows])
-    return ReferenceOutput(tokens, logprobs, rows[0], input_ids, request.report if request else [])
+    return tokens, rows
 
 
 def image_embeddings(path: str | Path, images: list[Image.Image]) -> np.ndarray:

@@ -19,13 +19,12 @@ from transformers import (
     AttentionInterface,
     AttentionMaskInterface,
     AutoProcessor,
-    DynamicCache,
     LlavaForConditionalGeneration,
 )
 from transformers.masking_utils import eager_mask
 
 from tests.clva_reference import CLVA, Anchored, clva_of
-from tests.reference import LayerOutcome, ReferenceOutput, _prepare, _Request, _resolve, _select
+from tests.reference import LayerOutcome, ReferenceOutput, _prepare, _Request, _resolve, _select, greedy
 from tests.vhr_reference import VHR, Reinforced, vhr_of
 
 Methods = Mapping[str, Mapping[str, Any]]
@@ -136,17 +135,7 @@ def _generate(
     """The tokens, and of each step the log-softmax of its rows, `[rows, vocab]`."""
     for layer in model.model.language_model.layers:
         layer.self_attn.rows_request = request
-    inputs: dict[str, Any] = {"input_ids": torch.tensor([input_ids]), "pixel_values": pixel_values}
-    cache = DynamicCache(config=model.config.text_config)
-    tokens: list[int] = []
-    rows: list[torch.Tensor] = []
-    with torch.inference_mode():
-        for _ in range(max_tokens):
-            logits = model(**inputs, past_key_values=cache, use_cache=True).logits[0].float()
-            rows.append(torch.log_softmax(logits, dim=-1))
-            tokens.append(int(logits[-1].argmax()))
-            inputs = {"input_ids": torch.tensor([[tokens[-1]]])}
-    return tokens, rows
+    return greedy(model, input_ids, pixel_values, max_tokens)
 
 
 def _attention(

@@ -1,11 +1,12 @@
 """Every name of vLLM that the plugin uses; `check.py` compares them with the installed vLLM.
 
-Those of the model and its attention layers are in `model_names.py`. A name that is new in our code needs a row:
-`tests/contract/test_vllm_names.py` looks for missing ones.
+Those of the model and its attention layers are in `model_names.py`, those of a request in `request_names.py`. A name
+that is new in our code needs a row: `tests/contract/test_vllm_names.py` looks for missing ones.
 """
 
 from eah_vllm.contract.model_names import MODEL
 from eah_vllm.contract.name import Name
+from eah_vllm.contract.request_names import REQUEST
 
 # fmt: off
 START = (  # engine/registration.py, config.py, refusals.py
@@ -61,103 +62,6 @@ START = (  # engine/registration.py, config.py, refusals.py
     Name("vllm.platforms.interface", "Platform.is_cuda_alike", "which worker to use", calls=""),
     Name("vllm.logger", "init_logger", "logging", calls="name"),
     Name("vllm.logger", "_VllmLogger.info_once", "logging", calls="msg"),
-)
-
-REQUEST = (  # engine/admission.py, scheduler.py
-    Name("vllm.sampling_params", "SamplingParams", "a request's options", fields="extra_args"),
-    Name("vllm.v1.engine.input_processor", "InputProcessor", "calls our admission",
-         reads="logits_processors validate_logits_processors_parameters", silent=True, part="V1"),
-    Name("vllm.v1.engine.input_processor", "InputProcessor", "calls our admission",
-         reads="logits_processors build_custom_logits_processors_params_validator", silent=True, part="V2"),
-    Name("vllm.v1.sample.logits_processor", "validate_logits_processors_parameters", "calls our admission; 400",
-         reads="validate_params ValueError VLLMValidationError", silent=True, part="V1"),
-    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor", "our admission", part="V1"),
-    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.validate_params", "our admission",
-         overrides="sampling_params", part="V1"),
-    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.apply", "our admission", overrides="logits",
-         part="V1"),
-    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.is_argmax_invariant", "our admission",
-         overrides="", part="V1"),
-    Name("vllm.v1.sample.logits_processor.interface", "LogitsProcessor.update_state", "our admission",
-         overrides="batch_update", part="V1"),
-    Name("vllm.v1.worker.gpu.sample.logits_processor", "build_custom_logits_processors_params_validator",
-         "calls our admission; 400", reads="validate_params ValueError VLLMValidationError", silent=True, part="V2"),
-    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor", "our admission", part="V2"),
-    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.validate_params", "our admission",
-         overrides="sampling_params", part="V2"),
-    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.add_request", "our admission",
-         overrides="req_idx, sampling_params", part="V2"),
-    Name("vllm.v1.worker.gpu.sample.logits_processor", "LogitsProcessor.apply", "our admission",
-         overrides="logits, ctx", part="V2"),
-    Name("vllm.config.scheduler", "SchedulerConfig.get_scheduler_cls", "our scheduler",
-         reads="scheduler_cls resolve_obj_by_qualname", silent=True),
-    Name("vllm.v1.engine.core", "EngineCore.__init__", "makes our scheduler", reads="get_scheduler_cls vllm_config",
-         silent=True),
-    Name("vllm.v1.engine.core", "EngineCore.add_request", "calls our scheduler", reads="scheduler add_request",
-         silent=True),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler", "our scheduler"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "our scheduler", overrides="vllm_config, ..."),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "our scheduler", code="self.vllm_config = vllm_config",
-         reads="scheduler_config running max_num_scheduled_tokens max_num_encoder_input_tokens num_spec_tokens"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.update_from_output", "ends image-free passes",
-         overrides="scheduler_output, model_runner_output", reads="_free_request outputs"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.finish_requests", "ends requests that are held back",
-         overrides="request_ids, finished_status", reads="_free_request"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler._free_request", "takes slots back", overrides="request, ..."),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.__init__", "cache isolation", reads="hash_block_size requests"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.get_request_counts", "whole prompts", calls=""),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.add_request", "our scheduler", overrides="request"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.reset_prefix_cache", "forgets recorded heads", overrides="..."),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler.schedule", "whole prompts",
-         reads="enable_chunked_prefill long_prefill_token_threshold max_num_new_slots_for_drafting running "
-               "_try_schedule_encoder_inputs num_tokens_with_spec num_output_placeholders num_spec_tokens"),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler._try_schedule_encoder_inputs", "whole prompts",
-         overrides="request, num_computed_tokens, num_new_tokens, encoder_compute_budget, ..."),
-    Name("vllm.v1.core.sched.scheduler", "Scheduler._try_schedule_encoder_inputs", "whole prompts",
-         reads="encoder_cache_manager can_allocate"),
-    Name("vllm.v1.core.encoder_cache_manager", "EncoderCacheManager", "whole prompts",
-         fields="cached cache_size num_freeable_slots"),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler", "our scheduler"),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.__init__", "our scheduler", overrides="..."),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.add_request", "our scheduler", overrides="request"),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.update_from_output", "ends image-free passes",
-         overrides="scheduler_output, model_runner_output"),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.finish_requests", "ends requests that are held back",
-         overrides="request_ids, finished_status"),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler._free_request", "takes slots back",
-         overrides="request, ..."),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler._try_schedule_encoder_inputs", "whole prompts",
-         overrides="request, num_computed_tokens, num_new_tokens, encoder_compute_budget, ..."),
-    Name("vllm.v1.core.sched.async_scheduler", "AsyncScheduler.reset_prefix_cache", "forgets recorded heads",
-         overrides="..."),
-    Name("vllm.v1.request", "Request", "cache isolation",
-         fields="sampling_params cache_salt skip_reading_prefix_cache block_hashes mm_features prompt_token_ids "
-                "num_prompt_tokens lora_request status num_computed_tokens num_tokens_with_spec "
-                "num_output_placeholders request_id client_index arrival_time priority resumable"),
-    Name("vllm.v1.request", "Request", "image-free passes",
-         calls="request_id, prompt_token_ids, sampling_params, pooling_params, client_index=, arrival_time=, "
-               "lora_request=, cache_salt=, priority=, block_hasher="),
-    Name("vllm.v1.request", "Request.is_finished", "image-free passes", calls=""),
-    Name("vllm.v1.request", "Request.__init__", "cache isolation (engine/block_hashes.py)",
-         code="self._block_hasher", silent=True),
-    Name("vllm.v1.request", "Request", "cache isolation (engine/block_hashes.py)", fields="_block_hasher"),
-    Name("vllm.v1.request", "Request.update_block_hashes", "cache isolation (engine/block_hashes.py)",
-         code="self.block_hashes.extend(self._block_hasher(self))", silent=True),
-    Name("vllm.v1.core.kv_cache_utils", "BlockHash", "cache isolation (engine/block_hashes.py)"),
-    Name("vllm", "SamplingParams", "image-free passes",
-         fields="max_tokens temperature extra_args skip_reading_prefix_cache"),
-    Name("vllm.v1.core.sched.output", "SchedulerOutput", "image-free passes"),
-    Name("vllm.v1.outputs", "ModelRunnerOutput", "image-free passes"),
-    Name("vllm.v1.engine", "EngineCoreOutputs", "image-free passes", fields="outputs finished_requests"),
-    Name("vllm.v1.engine", "EngineCoreOutput", "image-free passes", fields="request_id"),
-    Name("vllm.v1.request", "RequestStatus", "whole prompts", fields="RUNNING"),
-    Name("vllm.v1.request", "Request.update_block_hashes", "cache isolation", calls="", reads="block_hashes",
-         silent=True),
-    Name("vllm.v1.core.kv_cache_utils", "generate_block_hash_extra_keys", "cache isolation", code=".cache_salt",
-         silent=True),
-    Name("vllm.v1.core.kv_cache_manager", "KVCacheManager", "reads no cached prompt",
-         reads="skip_reading_prefix_cache", silent=True),
-    Name("vllm.lora.request", "LoRARequest", "cache isolation", fields="lora_name lora_path"),
 )
 
 WORKER = (  # engine/runner_v1.py, runner_v2.py, cpu_worker.py, gpu_worker.py, worker/intervention.py

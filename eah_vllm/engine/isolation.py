@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from vllm import SamplingParams
 from vllm.multimodal.inputs import MultiModalFeatureSpec
 from vllm.v1.request import Request
 
@@ -54,6 +53,11 @@ def must_be_whole(request: Request) -> bool:
     return any(METHODS[order.method].needs_whole_prompt for order in will_act_on(request))
 
 
+def acts_on_rows(request: Request) -> bool:
+    """Whether a method will act on a request's generated rows."""
+    return any(METHODS[order.method].acts_on_rows for order in will_act_on(request))
+
+
 def isolate(request: Request, records: PrefixRecords | None, hash_block_size: int) -> None:
     """Give a request block hashes of its own, and keep it from reading cached prefixes that it must not read.
 
@@ -76,7 +80,7 @@ def isolate(request: Request, records: PrefixRecords | None, hash_block_size: in
         _read_no_cache(request)
     if not changing:
         return
-    if any(METHODS[order.method].acts_on_rows for order in orders):
+    if acts_on_rows(request):
         # Of the rows that may be read two are left to compute, the last one and one before it.
         shared = max(0, request.num_prompt_tokens - 2) // hash_block_size
         keep_apart_from(request, shared)
@@ -105,14 +109,13 @@ def make_plain(request: Request) -> None:
     answer_plainly(request, PROMPT_SPLIT, whole_only=True)
 
 
-def write_orders(request: Request, orders: Sequence[Order]) -> SamplingParams:
+def write_orders(request: Request, orders: Sequence[Order]) -> None:
     """Write a request's orders where the workers read them."""
     assert request.sampling_params is not None
     params = copy.copy(request.sampling_params)  # a caller in the same process may use its object again
     callers = {name: value for name, value in (params.extra_args or {}).items() if name != ORDER_FIELD}
     params.extra_args = callers | {ORDER_FIELD: tuple(orders)} if orders else callers
     request.sampling_params = params
-    return params
 
 
 def _read_no_cache(request: Request) -> None:

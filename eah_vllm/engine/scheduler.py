@@ -9,10 +9,9 @@ from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.request import Request
 
 from eah_vllm.engine.config import all_defaults, engine_settings, max_whole_prompt, model_shape
-from eah_vllm.engine.isolation import answer_plainly, give_orders, isolate, must_be_whole, will_act_on
+from eah_vllm.engine.isolation import acts_on_rows, answer_plainly, give_orders, isolate, must_be_whole
 from eah_vllm.engine.row_slots import RowSlotsMixin
 from eah_vllm.engine.whole_prompts import WholePromptsMixin
-from eah_vllm.method.registry import METHODS
 from eah_vllm.models import row_of
 from eah_vllm.report import PROMPT_SPLIT, SESSION
 from eah_vllm.reuse.prefix_records import PrefixRecords
@@ -48,7 +47,7 @@ class EAHSchedulerMixin(RowSlotsMixin, WholePromptsMixin):
         if give_orders(request, self.eah_defaults, self.eah_shape, self.eah_modalities):
             if must_be_whole(request) and not self.fits_into_a_step(request):
                 answer_plainly(request, PROMPT_SPLIT, whole_only=True)
-            with_rows = any(METHODS[order.method].acts_on_rows for order in will_act_on(request))
+            with_rows = acts_on_rows(request)
             if with_rows and request.resumable:
                 answer_plainly(request, SESSION)
             isolate(request, self.eah_records, self.hash_block_size)

@@ -8,7 +8,7 @@ the formula of the change and its strengths, and that it is computed once, at th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -32,6 +32,7 @@ class CLVAOptions(MethodOptions):
     """Options of the method inspired by CLVA."""
 
     BLAMED: ClassVar[str] = "deep"
+    GO_WITH: ClassVar[Mapping[str, frozenset[str]]] = {"direction": frozenset({"seed"})}
 
     early: Layers = Field(None, description="layers whose insensitive heads give the negative anchor, 0-based")
     middle: Layers = Field(None, description="layers whose sensitive heads give the positive anchor, 0-based")
@@ -44,11 +45,6 @@ class CLVAOptions(MethodOptions):
     seed: Annotated[int | None, BeforeValidator(refuse_bool)] = Field(
         None, ge=0, le=MAX_SEED, description='which draw of random vectors; only beside `direction: "random"`'
     )
-
-    def over(self, base: Self) -> Self:
-        """Return these options, with those of `base` for whatever is not set here; a seed belongs to its direction."""
-        rest = base.model_dump(exclude_none=True, exclude={"seed"} if self.direction is not None else None)
-        return type(self)(**{**rest, **self.model_dump(exclude_none=True)})
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ are a share of the depth of which the paper's 14 of 32 is one case.
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -31,6 +31,7 @@ class VHROptions(MethodOptions):
     """Options of VHR."""
 
     BLAMED: ClassVar[str] = "layers"
+    GO_WITH: ClassVar[Mapping[str, frozenset[str]]] = {"heads": frozenset({"seed"})}
 
     layers: Annotated[list[LayerIdx] | None, Field(min_length=1), BeforeValidator(refuse_bool)] = Field(
         None, description="decoder layers whose heads are chosen, 0-based"
@@ -44,11 +45,6 @@ class VHROptions(MethodOptions):
     seed: Annotated[int | None, BeforeValidator(refuse_bool)] = Field(
         None, ge=0, le=MAX_SEED, description='which draw of random heads; it changes nothing beside `heads: "auto"`'
     )
-
-    def over(self, base: Self) -> Self:
-        """Return these options, with those of `base` for whatever is not set here; a seed belongs to its heads."""
-        rest = base.model_dump(exclude_none=True, exclude={"seed"} if self.heads is not None else None)
-        return type(self)(**{**rest, **self.model_dump(exclude_none=True)})
 
 
 @dataclass(frozen=True)
@@ -103,8 +99,9 @@ class VHR(Method):
         scores = (at.output.index_select(0, rows).float() - image_free).norm(dim=-1)
         scores = at.shards.gather_heads(scores)
         chosen = choose_heads(scores, at.shards.gather_heads(image_free.square().sum(-1)))
-        if any(state.settings.heads == "random" for state in prompts.states):
-            drawn, is_random = draw_heads(at, prompts, [state.settings.heads == "random" for state in prompts.states])
+        draws = [state.settings.heads == "random" for state in prompts.states]
+        if any(draws):
+            drawn, is_random = draw_heads(at, prompts, draws)
             chosen = torch.where(is_random, drawn, chosen)
         (factors,) = on_device([array("f", (state.settings.factor for state in prompts.states))], at.query.device)
         at.rows.put("factor", at.layer, slots, torch.where(local_heads(chosen, at), factors[:, None], 1.0))

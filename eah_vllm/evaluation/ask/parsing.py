@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from eah_vllm.evaluation.ask.methods import EAH, beside_eah, read_options
 from eah_vllm.evaluation.ask.setting import OFF, Setting, SettingError, make_setting
-from eah_vllm.evaluation.ask.verify_options import SWITCH, VerifyOptionError, parse_verify
+from eah_vllm.evaluation.ask.verify_options import SWITCH, VerifyOptionError, number_or_text, parse_verify
 from eah_vllm.options import EAHOptions, OptionError, parse_options
 
 _OF_THE_REQUEST = ("model", "end_bias")
@@ -70,9 +69,4 @@ def _sorted_parts(text: str, parts: Iterable[str]) -> tuple[str | None, dict[str
 def _read(name: str, value: str) -> Any:
     if name == "layer" and "+" in value:
         return [int(part) for part in value.split("+")]
-    if re.fullmatch(r"[+-]?\d+", value):
-        return int(value)
-    try:
-        return float(value)
-    except ValueError:
-        return value
+    return number_or_text(value)

@@ -69,6 +69,11 @@ def _read(name: str, value: str) -> Any:
         return value.split("+")
     if value in _WORDS:
         return _WORDS[value]
+    return number_or_text(value)
+
+
+def number_or_text(value: str) -> int | float | str:
+    """Read a value of a setting: an integer, another number, or a text."""
     if re.fullmatch(r"[+-]?\d+", value):
         return int(value)
     try:
