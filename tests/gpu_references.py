@@ -1,15 +1,17 @@
 """Tiny checkpoints with what a CPU computes of them, for `bench/gpu`: `python -m tests.gpu_references FOLDER [MODEL]`.
 
 A folder for each model holds the checkpoint, the pictures, and `cases.json`: requests with the answers and reports of
-the Hugging Face reference. The machine with the GPU needs none of our references, only this file.
+the Hugging Face reference; LLaVA's also `rows.json`, requests with methods that act on generated rows. The machine with
+the GPU needs none of our references, only these files.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from PIL import Image
 
 from tests.checkpoints import GQA, LONG_IMAGE_PROMPT, MHA, make_llava, random_image
+from tests.engine.row_asks import CLVA, VHR, Case, mixed_cases
 from tests.engine.test_matches_reference import CASES
 from tests.models.families import FAMILIES
 from tests.models.family import make_checkpoint
@@ -24,6 +27,7 @@ from tests.models.reference import Reference
 from tests.models.test_families import CASES as FAMILY_CASES
 from tests.models.test_families import pictures
 from tests.reference import ReferenceOutput, reference_generate
+from tests.rows_reference import RowsOutput
 
 Generate = Callable[[str, list[Image.Image], dict[str, Any] | None, int], ReferenceOutput]
 TOKENS = 12
@@ -36,6 +40,9 @@ CLEAR_CASES = {
     "qwen2_vl": [(518, 0, 3.0), (527, 0, 3.0), (516, 0, 3.0), (508, 1, 3.0), (524, 1, 3.0), (512, 1, 3.0)],
 }
 """Pictures, layers and relative thresholds that are so clear: few are, so they were looked for."""
+CLEAR_HEADS = 0.03
+"""Distance, as a share of the number itself, of the heads that are chosen from those that are not, at which bfloat16
+chooses the same."""
 FAMILIES_HERE = {"qwen2_vl": "Qwen2-VL"}
 LLAVA = {"mha": MHA, "gqa": GQA}
 
@@ -64,10 +71,10 @@ class Cases:
                 "name": name,
                 "prompt": prompt,
                 "pictures": files,
-                "eah": eah,
+                "methods": {"eah": eah},
                 "prompt_token_ids": on.prompt_token_ids,
-                "on": {"tokens": on.tokens, "logprobs": on.first_token_logprobs.tolist()},
-                "off": {"tokens": off.tokens, "logprobs": off.first_token_logprobs.tolist()},
+                "on": answer(on),
+                "off": answer(off),
                 "layers": [layer.as_report() for layer in on.report],
                 "applied": any(layer.applied for layer in on.report),
                 "clear": is_clear(on),
@@ -85,6 +92,49 @@ class Cases:
         (self.folder / "cases.json").write_text(json.dumps(self.cases) + "\n")
 
 
+def chooses_clearly(on: RowsOutput) -> bool:
+    """Whether rounding to bfloat16 cannot change which heads VHR and CLVA choose."""
+    half = [sorted(layer.score) for layer in on.vhr] + [sorted(layer.mass) for layer in on.clva]
+    gaps = [(row[len(row) // 2] - row[len(row) // 2 - 1]) / row[len(row) // 2] for row in half]
+    return min(gaps) > CLEAR_HEADS
+
+
+def clear_rows(folder: Path) -> Iterator[Case]:
+    """Look for two pictures for each method in which bfloat16 must choose the same heads."""
+    for methods in ({"vhr": VHR}, {"clva": CLVA}):
+        cases = (Case(methods, images=(random_image(seed),)) for seed in range(200, 400))
+        yield from islice((case for case in cases if chooses_clearly(case.reference(folder))), 2)
+
+
+def rows(folder: Path) -> None:
+    """Write the requests with methods that act on generated rows."""
+    found = []
+    mixed = [case for case in mixed_cases() if case.images and case.methods.keys() - {"eah"}]
+    for idx, case in enumerate([*mixed, *clear_rows(folder)]):
+        files = [f"rows-{idx}-{number}.png" for number in range(len(case.images))]
+        for file, image in zip(files, case.images, strict=True):
+            image.save(folder / "pictures" / file)
+        on, off = case.expected(folder), case.reference(folder, plain=True)
+        assert isinstance(on, RowsOutput)
+        found.append(
+            {
+                "prompt": case.prompt,
+                "pictures": files,
+                "methods": case.methods,
+                "prompt_token_ids": on.prompt_token_ids,
+                "on": answer(on) | {"last": on.logprobs[-1].tolist()},
+                "off": answer(off) | {"last": off.logprobs[-1].tolist()},
+                "heads": {str(layer.layer): list(layer.heads) for layer in on.vhr},
+                "clear": chooses_clearly(on) and not on.report,
+            }
+        )
+    (folder / "rows.json").write_text(json.dumps(found) + "\n")
+
+
+def answer(output: ReferenceOutput) -> dict[str, Any]:
+    return {"tokens": output.tokens, "logprobs": output.first_token_logprobs.tolist()}
+
+
 def llava(folder: Path, geometry: Any) -> None:
     make_llava(folder, geometry)
     cases = Cases(folder, partial(reference_generate, folder))
@@ -92,6 +142,7 @@ def llava(folder: Path, geometry: Any) -> None:
         cases.add(name, prompt, [random_image(seed) for seed in range(20, 20 + num_images)], eah, TOKENS)
     cases.add_clear(LONG_IMAGE_PROMPT, lambda seed: [random_image(seed)])
     cases.write()
+    rows(folder)
 
 
 def family(folder: Path) -> None:

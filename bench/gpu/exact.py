@@ -28,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="a checkpoint with cases.json")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), required=True)
     parser.add_argument("--graphs", action="store_true", help="torch.compile and CUDA graphs, as vLLM does by default")
+    parser.add_argument("--methods", action="store_true", help="all enabled; compare those on generated rows too")
     parser.add_argument("--stock", action="store_true", help="without the plugin: only answers for a comparison")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--cases", type=int, help="only the first ones")
@@ -42,6 +43,7 @@ def main() -> int:
         os.environ.update(IEEE)
     # The engine is in this process, so that waits can be watched; without the plugin, so that both are alike.
     os.environ.update({"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_PLUGINS": "" if given.stock else "eah"})
+    from bench.gpu import row_methods
     from bench.gpu.rows import Result
     from bench.gpu.vllm_engine import Engine
 
@@ -51,8 +53,10 @@ def main() -> int:
         waits.watch()
     every = json.loads((given.folder / "cases.json").read_text())
     cases = every[: given.cases] if given.cases else every
-    result = Result(given.json, model=given.folder.name, dtype=given.dtype, graphs=given.graphs, stock=given.stock)
-    engine = Engine(given.folder, dtype=given.dtype, enforce_eager=not given.graphs)
+    modes = {"graphs": given.graphs, "stock": given.stock, "methods": given.methods}
+    result = Result(given.json, model=given.folder.name, dtype=given.dtype, **modes)
+    enabled = {"additional_config": {"eah": {"methods": "all"}}} if given.methods else {}
+    engine = Engine(given.folder, dtype=given.dtype, enforce_eager=not given.graphs, **enabled)
     result.note(**engine.facts())
     checks = Checks(engine, cases, result, exact=given.dtype == "float32")
     result.note(off=checks.off_answers())
@@ -61,7 +65,10 @@ def main() -> int:
             checks.hugging_face(given.device, given.dtype)
         result.note(on=checks.on_answers())
         checks.mixed_batch()
-        checks.nothing_waits(given.device)
+        on_rows = row_methods.cases(given.folder) if given.methods else []
+        if given.methods:
+            row_methods.compare(engine, on_rows, cases, result)
+        checks.nothing_waits(given.device, on_rows)
     return int(result.failed)
 
 
@@ -126,8 +133,13 @@ class Checks:
         self._judge(f"a mixed batch of {BATCH}", requests, answers)
         self.result.row("nothing is left behind", int(self.engine.running() == 0), 1)
 
-    def nothing_waits(self, device: str) -> None:
-        """Ask the mixed batch again where any wait for the GPU in what vLLM calls of ours is an error."""
+    def nothing_waits(self, device: str, on_rows: Sequence[dict[str, Any]]) -> None:
+        """Ask the mixed batch again where any wait for the GPU in what vLLM calls of ours is an error.
+
+        Args:
+            device: On a CPU nothing can be seen.
+            on_rows: Requests with methods on generated rows, asked with it.
+        """
         name = "no step waits for the GPU in the plugin's code"
         if device == "cpu":
             self.result.unchecked(name, "there is no GPU")
@@ -136,6 +148,7 @@ class Checks:
         from bench.gpu.vllm_engine import Request
 
         requests = [Request(case, on=idx % 3 != 0) for idx, case in enumerate((self.cases * BATCH)[:BATCH])]
+        requests += [Request(case, on=True) for case in on_rows]
         waited = ""
         try:
             with waits.refused():
@@ -153,7 +166,7 @@ class Checks:
         else:
             self._nearer(f"{name}: the answer lies on the reference's side", requests, answers)
         tagged = [request for request in requests if request.tag and (self.exact or request.case["clear"])]
-        reports = self.engine.reports(tagged)
+        reports = self.engine.reports([f"{request.tag}-eah" for request in tagged])
         right = sum(_same_report(report, request.case) for report, request in zip(reports, tagged, strict=True))
         self.result.row(f"{name}: reports are the reference's", right, len(tagged))
 

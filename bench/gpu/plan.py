@@ -23,6 +23,8 @@ EXACT = {
     "exact_qwen2_vl_bfloat16_graphs": ("qwen2_vl", "bfloat16", "graphs"),
 }
 """By name of the phase: model, type and mode of its engine; stock vLLM compiles and captures graphs too."""
+ALL_METHODS = {("mha", "graphs"), ("gqa", "eager")}
+"""Model and mode of the engines that have all methods enabled; the others have EAH alone."""
 REHEARSED_ON_CPU = ("exact_gqa_float32_eager", "exact_qwen2_vl_float32_eager")
 """Of the exactness phases; the others need compilers of CUDA code."""
 
@@ -61,6 +63,7 @@ def groups(work: Path, *, cpu: bool, stand_in: bool) -> list[list[Phase]]:
             continue
         more = [] if mode == "eager" else ["--graphs"]
         more += ["--stock"] if mode == "stock" else []
+        more += ["--methods"] if (model, mode) in ALL_METHODS else []
         more += ["--cases", "6" if cpu else "3"] if cpu or stand_in else []
         # Several engines compile at once: each has its own cache, and few processes for compiling.
         env = {"VLLM_CACHE_ROOT": str(work / "cache" / name), "TORCHINDUCTOR_COMPILE_THREADS": "4"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ OPTIONS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One case, with EAH (`on`) or without."""
+    """One case, with its methods (`on`) or without."""
 
     case: dict[str, Any]
     on: bool
     tag: str = ""
-    """Name of the report, which is made where this is not empty."""
+    """Reports are made where this is not empty, under `TAG-METHOD`."""
 
     def expected(self) -> dict[str, Any]:
         """Return the reference's answer."""
@@ -38,15 +39,26 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an engine answered: tokens, and log-probabilities of every token at the first position."""
+    """What an engine answered: tokens, and log-probabilities of every token at the first and the last position."""
 
     prompt_token_ids: list[int]
     tokens: list[int]
     logprobs: dict[int, float]
+    last: dict[int, float]
 
     def difference(self, logprobs: Sequence[float]) -> float:
         """Return the largest difference from a reference's log-probabilities at the first position."""
-        return max(abs(value - logprobs[token]) for token, value in self.logprobs.items() if value > float("-inf"))
+        return _largest(self.logprobs, logprobs)
+
+    def difference_at_last(self, logprobs: Sequence[float]) -> float:
+        """Return the largest difference from a reference's log-probabilities at the last position."""
+        return _largest(self.last, logprobs)
+
+
+def _largest(found: Mapping[int, float], expected: Sequence[float]) -> float:
+    # The stand-in for a GPU answers with tokens that no vocabulary has.
+    known = dict(enumerate(expected))
+    return max(abs(value - known.get(token, math.inf)) for token, value in found.items() if value > -math.inf)
 
 
 class Engine:
@@ -65,14 +77,12 @@ class Engine:
         answers = []
         for output in outputs:
             (choice,) = output.outputs
-            first = choice.logprobs[0]
-            logprobs = {token: entry.logprob for token, entry in first.items()}
-            answers.append(Answer(list(output.prompt_token_ids), list(choice.token_ids), logprobs))
+            first, last = ({token: entry.logprob for token, entry in choice.logprobs[at].items()} for at in (0, -1))
+            answers.append(Answer(list(output.prompt_token_ids), list(choice.token_ids), first, last))
         return answers
 
-    def reports(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """Return the report of each request that has a tag."""
-        tags = [request.tag for request in requests if request.tag]
+    def reports(self, tags: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the reports under some tags."""
         (collected,) = self.llm.collective_rpc("eah_collect", args=(tags,))
         return [collected["reports"][tag] for tag in tags]
 
@@ -104,11 +114,12 @@ class Engine:
 
 
 def _params(request: Request) -> Any:
-    extra = None
-    if request.on:
-        extra = {"eah": 1} | {f"eah_{name}": value for name, value in request.case["eah"].items()}
-        extra |= {"eah_report": 1, "eah_tag": request.tag} if request.tag else {}
-    return _plain(len(request.expected()["tokens"]), extra)
+    extra: dict[str, Any] = {}
+    for method, options in request.case["methods"].items() if request.on else ():
+        extra |= {method: 1} | {f"{method}_{name}": value for name, value in options.items()}
+        if request.tag:
+            extra |= {f"{method}_report": 1, f"{method}_tag": f"{request.tag}-{method}"}
+    return _plain(len(request.expected()["tokens"]), extra or None)
 
 
 def _plain(tokens: int, extra: dict[str, Any] | None = None) -> Any:
