@@ -106,6 +106,13 @@ def clear_rows(folder: Path) -> Iterator[Case]:
         yield from islice((case for case in cases if chooses_clearly(case.reference(folder))), 2)
 
 
+def done(on: RowsOutput) -> dict[str, list[dict[str, Any]]]:
+    """What the reports of the methods that acted must say of each layer."""
+    vhr = [{"layer": layer.layer, "heads": list(layer.heads), "factor": layer.factor} for layer in on.vhr]
+    clva = [{"layer": layer.layer, "part": layer.part} for layer in on.clva]
+    return {name: layers for name, layers in (("vhr", vhr), ("clva", clva)) if layers}
+
+
 def rows(folder: Path) -> None:
     """Write the requests with methods that act on generated rows."""
     found = []
@@ -124,7 +131,7 @@ def rows(folder: Path) -> None:
                 "prompt_token_ids": on.prompt_token_ids,
                 "on": answer(on) | {"last": on.logprobs[-1].tolist()},
                 "off": answer(off) | {"last": off.logprobs[-1].tolist()},
-                "heads": {str(layer.layer): list(layer.heads) for layer in on.vhr},
+                "reports": done(on),
                 "clear": chooses_clearly(on) and not on.report,
             }
         )

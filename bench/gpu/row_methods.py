@@ -1,4 +1,4 @@
-"""Methods that act on generated rows (VHR, `clva`), compared with what a CPU computed: alone, then all in one batch.
+"""Methods that act on generated rows, compared with what a CPU computed: alone, then all in one batch.
 
 On a GPU their generated rows are replays of CUDA graphs, which were captured before any request had asked for them.
 """
@@ -21,7 +21,7 @@ def cases(folder: Path) -> list[dict[str, Any]]:
 
 
 def compare(engine: Any, every: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], result: Any) -> None:
-    """Compare the answers and the chosen heads of float32, or see which side those of bfloat16 are on.
+    """Compare the answers and reports of float32, or see which side those of bfloat16 are on.
 
     Args:
         engine: a `vllm_engine.Engine` that has all methods enabled.
@@ -40,10 +40,11 @@ def compare(engine: Any, every: Sequence[dict[str, Any]], others: Sequence[dict[
     together = engine.ask([*batch, *among])
     judge("the same in one batch with EAH and plain requests", batch, together[: len(batch)], result)
     for name, asked in (("alone", requests), ("in one batch", batch)):
-        vhr = [one for one in asked if "vhr" in one.case["methods"] and (judge is _equal or one.case["clear"])]
-        reports = engine.reports([f"{one.tag}-vhr" for one in vhr])
-        right = sum(_heads(report) == one.case["heads"] for report, one in zip(reports, vhr, strict=True))
-        result.row(f"VHR chooses the reference's heads, {name}", right, len(vhr))
+        judged = [one for one in asked if judge is _equal or one.case["clear"]]
+        reported = [(f"{one.tag}-{method}", layers) for one in judged for method, layers in one.case["reports"].items()]
+        reports = engine.reports([tag for tag, _ in reported])
+        right = sum(_did(report, layers) for report, (_, layers) in zip(reports, reported, strict=True))
+        result.row(f"their reports are the reference's, {name}", right, len(reported))
 
 
 def _equal(name: str, requests: Sequence[Any], answers: Sequence[Any], result: Any) -> None:
@@ -65,5 +66,11 @@ def _nearer(name: str, requests: Sequence[Any], answers: Sequence[Any], result: 
     result.row(f"{name}: the answer lies on the reference's side", right, len(clear))
 
 
-def _heads(report: dict[str, Any]) -> dict[str, list[int]]:
-    return {str(layer["layer"]): layer["heads"] for layer in report["layers"]} if report["applied"] else {}
+def _did(report: dict[str, Any], layers: Sequence[dict[str, Any]]) -> bool:
+    """Whether a method was applied, and did in each layer what the reference says of it."""
+    done: list[dict[str, Any]] = report["layers"]
+    return bool(report["applied"]) and len(done) == len(layers) and all(map(_holds, done, layers))
+
+
+def _holds(found: dict[str, Any], expected: dict[str, Any]) -> bool:
+    return found | expected == found
