@@ -187,6 +187,20 @@ def test_the_verdict_names_a_control_that_does_as_well_first() -> None:
     assert "Not every control was run" in verdict([off, on, worse[0]], settings[:3])
 
 
+@pytest.mark.parametrize(("low", "does"), [(-0.2, True), (0.1, False)])
+def test_the_curve_of_captions_that_end_sooner_is_a_control(low: float, does: bool) -> None:
+    settings = [make_setting(None), *map(parse_setting, ("layer=1", "layer=1,head=random", "layer=1,head=sparsest"))]
+    settings.append(make_setting(None, end_bias=-0.5))
+    worse = [row(setting.name, 38, -2, -5, 1) for setting in settings[2:]]
+    on = row("layer=1", 30, -10, -14, -6) | {
+        "against_sooner": {"recall_at_equal_chairs": {"difference": 0.6, "ci95": [low, 1.3]}}
+    }
+    told = verdict([row("off", 40, 0, 0, 0), on, *worse], settings)
+    named = "captions that end sooner (at equal CHAIRs the recall of EAH less theirs is +0.6 points [-0.2, +1.3])"
+    assert told.startswith(f"A control does as well: {named}.") == does
+    assert ("no control does as well" in told) != does
+
+
 def test_more_f1_is_better() -> None:
     def f1(setting: str, value: float, change: float) -> dict[str, Any]:
         told = {"value": change, "ci95": [change - 1, change + 1], "verdict": "higher, better"}

@@ -38,6 +38,8 @@ def verdict(rows: Sequence[Row], settings: Sequence[Setting], main: str = "chair
         if sign * by_name[name][main] <= sign * row[main]
         and (name not in ends_sooner or _keeps_recall(by_name[name], row))
     ]
+    if main == "chairs" and (kept := _kept_no_more(row)):
+        as_good.append(kept)
     told = f"EAH ({best.name}) changes {_NAMES.get(main, main)} by {_points(row['difference'][main])}"
     if row["difference"][main]["verdict"] == NO_DIFFERENCE:
         told = f"No difference seen: {told}"
@@ -51,6 +53,19 @@ def verdict(rows: Sequence[Row], settings: Sequence[Setting], main: str = "chair
 def _keeps_recall(control: Row, row: Row) -> bool:
     """Return whether captions that end sooner keep about as much recall; with less, they can have any CHAIRs."""
     return "recall" not in row or control["recall"] >= row["recall"] - CLOSE_ENOUGH
+
+
+def _kept_no_more(row: Row) -> str:
+    """Name the curve of captions that end sooner, if it was asked for and keeps as much recall at the same CHAIRs.
+
+    CHAIRs at equal recall says less: where little recall is lost the curve is flat, and may not reach so far.
+    """
+    more = (row.get("against_sooner") or {}).get("recall_at_equal_chairs")
+    if more is None or more["ci95"][0] > 0:
+        return ""
+    low, high = more["ci95"]
+    recall = f"{more['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return f"captions that end sooner (at equal CHAIRs the recall of EAH less theirs is {recall})"
 
 
 def _sign(main: str) -> int:
