@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.gpu.judging import TOLERANCE, equal, nearer
+
 IEEE = {"TRITON_F32_DEFAULT": "ieee", "NVIDIA_TF32_OVERRIDE": "0"}
 """Triton, cuBLAS and cuDNN else multiply float32 as tf32, which is no ground for comparing to 1e-3."""
-TOLERANCE = 1e-3
 BATCH = 16
 
 
@@ -86,9 +87,9 @@ class Checks:
         requests = [Request(case, on=False) for case in self.cases]
         self.off = [self.engine.ask([request])[0] for request in requests]
         if self.exact:
-            self._equal("EAH off = Hugging Face on a CPU", requests, self.off)
+            equal("EAH off = Hugging Face on a CPU", requests, self.off, self.result)
         else:
-            self._nearer("EAH off is nearer to off than to on", requests, self.off)
+            nearer("EAH off is nearer to off than to on", requests, self.off, self.result)
         return [{"tokens": answer.tokens, "logprobs": list(answer.logprobs.items())} for answer in self.off]
 
     def hugging_face(self, device: str, dtype: str) -> None:
@@ -162,32 +163,13 @@ class Checks:
 
     def _judge(self, name: str, requests: Sequence[Any], answers: Sequence[Any]) -> None:
         if self.exact:
-            self._equal(f"{name} = the reference", requests, answers)
+            equal(f"{name} = the reference", requests, answers, self.result)
         else:
-            self._nearer(f"{name}: the answer lies on the reference's side", requests, answers)
+            nearer(f"{name}: the answer lies on the reference's side", requests, answers, self.result)
         tagged = [request for request in requests if request.tag and (self.exact or request.case["clear"])]
         reports = self.engine.reports([f"{request.tag}-eah" for request in tagged])
         right = sum(_same_report(report, request.case) for report, request in zip(reports, tagged, strict=True))
         self.result.row(f"{name}: reports are the reference's", right, len(tagged))
-
-    def _equal(self, name: str, requests: Sequence[Any], answers: Sequence[Any]) -> None:
-        right, worst = 0, 0.0
-        for request, answer in zip(requests, answers, strict=True):
-            expected = request.expected()
-            difference = answer.difference(expected["logprobs"])
-            same = answer.tokens == expected["tokens"] and answer.prompt_token_ids == request.case["prompt_token_ids"]
-            worst = max(worst, difference)
-            right += same and difference < TOLERANCE
-        self.result.row(name, right, len(requests), worst=worst, allowed=TOLERANCE)
-
-    def _nearer(self, name: str, requests: Sequence[Any], answers: Sequence[Any]) -> None:
-        right = of = 0
-        for request, answer in zip(requests, answers, strict=True):
-            if request.case["clear"]:
-                of += 1
-                on, off = (answer.difference(request.case[side]["logprobs"]) for side in ("on", "off"))
-                right += (on < off) == request.on
-        self.result.row(name, right, of)
 
 
 def _same_report(report: dict[str, Any], case: dict[str, Any]) -> bool:

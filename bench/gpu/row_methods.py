@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-TOLERANCE = 1e-3
+from bench.gpu.judging import equal, nearer
+
 FILE = "rows.json"
 
 
@@ -31,39 +32,27 @@ def compare(engine: Any, every: Sequence[dict[str, Any]], others: Sequence[dict[
     """
     from bench.gpu.vllm_engine import Request
 
-    judge = _equal if result.content["dtype"] == "float32" else _nearer
+    exact = result.content["dtype"] == "float32"
+
+    def judge(name: str, asked: Sequence[Any], answers: Sequence[Any]) -> None:
+        if exact:
+            equal(f"{name} = the reference, first and last token", asked, answers, result)
+        else:
+            nearer(f"{name}: the answer lies on the reference's side", asked, answers, result)
+
     requests = [Request(case, on=True, tag=f"rows-{idx}") for idx, case in enumerate(every)]
     alone = [engine.ask([request])[0] for request in requests]
-    judge("methods on generated rows", requests, alone, result)
+    judge("methods on generated rows", requests, alone)
     batch = [Request(case, on=True, tag=f"row-batch-{idx}") for idx, case in enumerate(every)]
     among = [Request(case, on=idx % 2 == 0) for idx, case in enumerate(others)]
     together = engine.ask([*batch, *among])
-    judge("the same in one batch with EAH and plain requests", batch, together[: len(batch)], result)
+    judge("the same in one batch with EAH and plain requests", batch, together[: len(batch)])
     for name, asked in (("alone", requests), ("in one batch", batch)):
-        judged = [one for one in asked if judge is _equal or one.case["clear"]]
+        judged = [one for one in asked if exact or one.case["clear"]]
         reported = [(f"{one.tag}-{method}", layers) for one in judged for method, layers in one.case["reports"].items()]
         reports = engine.reports([tag for tag, _ in reported])
         right = sum(_did(report, layers) for report, (_, layers) in zip(reports, reported, strict=True))
         result.row(f"their reports are the reference's, {name}", right, len(reported))
-
-
-def _equal(name: str, requests: Sequence[Any], answers: Sequence[Any], result: Any) -> None:
-    right, worst = 0, 0.0
-    for request, answer in zip(requests, answers, strict=True):
-        expected = request.expected()
-        difference = max(answer.difference(expected["logprobs"]), answer.difference_at_last(expected["last"]))
-        worst = max(worst, difference)
-        right += answer.tokens == expected["tokens"] and difference < TOLERANCE
-    title = f"{name} = the reference, first and last token"
-    result.row(title, right, len(requests), worst=worst, allowed=TOLERANCE)
-
-
-def _nearer(name: str, requests: Sequence[Any], answers: Sequence[Any], result: Any) -> None:
-    clear = [(one, got) for one, got in zip(requests, answers, strict=True) if one.case["clear"]]
-    right = sum(
-        got.difference(one.case["on"]["logprobs"]) < got.difference(one.case["off"]["logprobs"]) for one, got in clear
-    )
-    result.row(f"{name}: the answer lies on the reference's side", right, len(clear))
 
 
 def _did(report: dict[str, Any], layers: Sequence[dict[str, Any]]) -> bool:

@@ -63,9 +63,8 @@ def _kept_no_more(row: Row) -> str:
     more = (row.get("against_sooner") or {}).get("recall_at_equal_chairs")
     if more is None or more["ci95"][0] > 0:
         return ""
-    low, high = more["ci95"]
-    recall = f"{more['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    return f"captions that end sooner (at equal CHAIRs the recall of EAH less theirs is {recall})"
+    recall = {"value": more["difference"], "ci95": more["ci95"]}
+    return f"captions that end sooner (at equal CHAIRs the recall of EAH less theirs is {_points(recall)})"
 
 
 def _sign(main: str) -> int:
